@@ -1,0 +1,34 @@
+"""What can be wrong with what a caller gave us: every such error is a ValueError that says what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class SettingsError(ValueError):
+    """A setting is missing, misspelt, out of range, or does not fit another one. Raised before a model is loaded."""
+
+
+class DataError(ValueError):
+    """A row or file cannot be used. Names the file, and the row where there is one."""
+
+
+class ModelError(ValueError):
+    """A model or tokenizer cannot be used as asked."""
+
+
+class CheckpointError(ValueError):
+    """A run directory or checkpoint cannot be continued as asked."""
+
+
+class NumericsError(RuntimeError):
+    """A loss or a gradient is not finite. Raised before the optimizer is touched."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """` Did you mean beta?`, or an empty string where nothing is near.
+
+    >>> did_you_mean("bta", ["beta", "epsilon"])
+    ' Did you mean beta?'
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]}?" if near else ""

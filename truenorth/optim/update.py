@@ -1,0 +1,87 @@
+"""How a gradient becomes a step: a frozen description that builds a torch optimizer and its schedule."""
+
+import abc
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Literal
+
+import torch
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+
+from ..errors import SettingsError
+from ..settings import Part, find
+
+UPDATES: Mapping[str, str] = {
+    "adamw": "truenorth.optim.update:AdamW",
+    "rmsprop": "truenorth.optim.update:RMSprop",
+    "torch": "truenorth.optim.update:TorchOptimizer",
+}
+
+
+class Update(Part, abc.ABC):
+    """An optimizer, its learning rate over time, and the clip of the gradient before it."""
+
+    learning_rate: PositiveFloat = Field(1e-6, description="peak learning rate")
+    warmup_steps: NonNegativeInt = Field(0, description="steps of linear warm-up from 0")
+    decay: Literal["constant", "linear", "cosine"] = Field("linear", description="shape after the warm-up, to 0 at the end")
+    max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's L2 norm; none leaves it alone")
+
+    @abc.abstractmethod
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer over `parameters`, at the peak learning rate."""
+
+    def learning_rate_at(self, step: int, steps: int) -> float:
+        """The learning rate of step `step` (0-based) of `steps`.
+
+        >>> AdamW(learning_rate=1.0, warmup_steps=2, decay="linear").learning_rate_at(0, 4)
+        0.5
+        """
+        if step < self.warmup_steps:
+            return self.learning_rate * (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)  # in [0, 1)
+        match self.decay:
+            case "constant":
+                return self.learning_rate
+            case "linear":
+                return self.learning_rate * (1 - done)
+            case "cosine":
+                return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+class AdamW(Update):
+    """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101)."""
+
+    kind: ClassVar[str] = "adamw"
+    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the first and second moment")
+    epsilon: PositiveFloat = Field(1e-8, description="added to the root of the second moment")
+    weight_decay: NonNegativeFloat = Field(0.0, description="share of a weight taken off per step, times learning rate")
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(
+            parameters, lr=self.learning_rate, betas=self.betas, eps=self.epsilon, weight_decay=self.weight_decay
+        )
+
+
+class RMSprop(Update):
+    """RMSprop, the optimizer of the DPO paper's code."""
+
+    kind: ClassVar[str] = "rmsprop"
+    alpha: float = Field(0.99, gt=0, lt=1, description="decay of the second moment")
+    epsilon: PositiveFloat = Field(1e-8, description="added to the root of the second moment")
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        return torch.optim.RMSprop(parameters, lr=self.learning_rate, alpha=self.alpha, eps=self.epsilon)
+
+
+class TorchOptimizer(Update):
+    """Any `torch.optim.Optimizer` by its import path, with its own keyword arguments."""
+
+    kind: ClassVar[str] = "torch"
+    optimizer: str = Field(description="import path, for instance torch.optim:Adafactor")
+    arguments: dict[str, Any] = Field(default_factory=dict[str, Any], description="its keyword arguments but lr")
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        cls = find(self.optimizer)
+        if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
+            raise SettingsError(f"{self.optimizer} is no torch.optim.Optimizer.")
+        return cls(parameters, lr=self.learning_rate, **self.arguments)  # pyright: ignore[reportCallIssue]

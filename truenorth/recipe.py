@@ -1,0 +1,81 @@
+"""A method is a recipe: which objective, which references, which update. A recipe says what the paper says."""
+
+import abc
+from collections.abc import Mapping
+from functools import partial
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
+
+from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
+from torch import Tensor
+
+from .errors import SettingsError
+from .models.references import REFERENCES, Reference
+from .optim.update import UPDATES, AdamW, Update
+from .settings import Part, Settings, build
+from .types import Candidates
+
+Reads = Literal["rewards", "wins", "tokens", "step"]  # what an objective may ask for beyond totals and references
+
+
+class Objective(Part, abc.ABC):
+    """A loss over candidates: pure, not reduced, not weighted. Subclasses are final.
+
+    The class attributes are its contract with the engine and with `Recipe`, which refuses what does not fit.
+    """
+
+    references: ClassVar[tuple[str, ...]] = ("initial",)  # names it reads; a recipe must give just these
+    reads: ClassVar[frozenset[Reads]] = frozenset()  # what the engine has to compute, or the data to bring, besides
+    candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
+    columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
+    scope: ClassVar[Literal["row", "step"]] = "row"  # "step": rows are coupled, `candidates.step` is filled first
+    # Invariances that hold exactly, each tested; a test holds a counterexample for those not declared.
+    invariances: ClassVar[frozenset[Literal["prompt_shift", "permuted_rejected", "reward_shift"]]] = frozenset()
+
+    @abc.abstractmethod
+    def __call__(self, candidates: Candidates) -> Tensor:
+        """[B] nats, one loss per prompt."""
+
+    @abc.abstractmethod
+    def implicit_rewards(self, candidates: Candidates) -> Tensor:
+        """[B, K] the rewards that the policy stands for, for the `rewards/*` metrics."""
+
+    def initial_loss(self, candidates: Candidates) -> Tensor | None:
+        """[B] what theory gives at policy = reference, or None where it gives nothing. Checked at step 0."""
+        return None
+
+
+T = TypeVar("T", bound=Part)
+
+
+def _part(base: type[T], kinds: Mapping[str, str], value: Any) -> Any:
+    return build(base, value, kinds) if isinstance(value, Mapping) else value
+
+
+AnyReference = Annotated[SerializeAsAny[Reference], BeforeValidator(partial(_part, Reference, REFERENCES))]
+AnyUpdate = Annotated[SerializeAsAny[Update], BeforeValidator(partial(_part, Update, UPDATES))]
+# A short `kind` of an objective is a name of truenorth.methods, a floor above; `methods.load` resolves it.
+AnyObjective = Annotated[SerializeAsAny[Objective], BeforeValidator(partial(_part, Objective, {}))]
+
+
+class Recipe(Settings):
+    """What a paper says: `replace()` changes a part and validates the whole again."""
+
+    method: str = Field(description="name in `truenorth methods`, or a user's own")
+    objective: AnyObjective
+    references: dict[str, AnyReference] = Field(default_factory=dict[str, AnyReference])
+    update: AnyUpdate = Field(default_factory=AdamW)
+
+    @model_validator(mode="after")
+    def _references_fit(self) -> "Recipe":
+        name, reads, given = type(self.objective).__name__, set(self.objective.references), set(self.references)
+        if missing := sorted(reads - given):
+            raise SettingsError(
+                f"{name} reads the reference(s) {', '.join(missing)}, and the recipe gives "
+                f"{', '.join(sorted(given)) or 'none'}. Add them under `references`."
+            )
+        if unread := sorted(given - reads):
+            raise SettingsError(
+                f"{name} does not read the reference(s) {', '.join(unread)}: they would be computed for nothing. "
+                f"It reads {', '.join(sorted(reads)) or 'none'}. Take them out of `references`."
+            )
+        return self
