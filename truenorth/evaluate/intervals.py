@@ -1,0 +1,62 @@
+"""How sure a number is: 95 % intervals for shares, means and paired differences."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+Z = 1.959963984540054  # the normal distribution's 97.5 % point
+RESAMPLES = 2000  # enough for the second digit of a 95 % bound
+BLOCK = 2_000_000  # drawn indices held at once: 16 MB
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with the ends of its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    count: int  # what it was estimated from
+
+
+def proportion(successes: float, n: int) -> Interval:
+    """Wilson's interval of a share; halves (ties) are allowed among the successes.
+
+    Unlike the normal interval it stays inside [0, 1] and keeps its coverage near the ends and for few rows.
+
+    >>> p = proportion(8, 10)
+    >>> round(p.low, 3), round(p.high, 3)
+    (0.49, 0.943)
+    """
+    if n <= 0 or not 0 <= successes <= n:
+        raise ValueError(f"a proportion needs n > 0 and 0 <= successes <= n, got {successes} of {n}.")
+    p, z2 = successes / n, Z * Z
+    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
+    half = Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
+    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), n)
+
+
+def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
+    """The percentile bootstrap of a mean. The same values and seed give the same bounds."""
+    if not values:
+        raise ValueError("the mean of no values has no interval: give at least one.")
+    data = np.asarray(values, dtype=np.float64)
+    if not np.isfinite(data).all():
+        raise ValueError("bootstrap_mean needs finite values, got NaN or infinity among them.")
+    generator = np.random.default_rng(seed)
+    rows = max(1, min(RESAMPLES, BLOCK // len(data)))
+    means: list[np.ndarray] = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = generator.integers(0, len(data), (min(rows, RESAMPLES - start), len(data)))
+        means.append(data[drawn].mean(axis=1))
+    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
+    return Interval(float(data.mean()), float(low), float(high), len(data))
+
+
+def paired_difference(before: Sequence[float], after: Sequence[float], seed: int) -> Interval:
+    """The mean of after - before on the same prompts, with its interval: far narrower than that of two means."""
+    if len(before) != len(after):
+        raise ValueError(f"pairs need as many values before as after, got {len(before)} and {len(after)}.")
+    return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)

@@ -1,0 +1,232 @@
+"""What the metrics say about a run, in plain sentences, each with the setting to turn.
+
+Pure functions from logged records to findings, for the log while it runs and for the report afterwards. Thresholds are
+ours unless a source is named; each states its reason.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from . import stability
+from .evidence import Evidence, Finding, Record, percent, smooth
+
+LEAST_STEPS = 10  # logged steps, below which two windows overlap and nothing is a trend
+
+DISPLACED = 0.1  # nats per token off the chosen response: each token a tenth less likely; less is usual for DPO
+COLLAPSED = 0.5  # nats per token: each token at 0.6 of its probability; text then visibly degrades
+DISPLACED_LEAST = 1.0  # nats: short responses move by a fraction of a nat from batch to batch
+TOGETHER = 0.7  # a chosen response that falls this share of the rejected one's fall: the pair goes down as one
+ASSUMED_LENGTH = 100.0  # tokens of a response, where lengths were not logged
+
+FAR = 0.25  # nats of KL per token; published DPO and PPO runs end below
+TOO_FAR = 0.75
+FAR_LEAST = 10.0  # nats: the KL of choosing the best of about 60,000 samples
+TOO_FAR_LEAST = 25.0
+UNMOVED = 0.02  # nats: the two models' probabilities differ by about a fifth, once in a whole response
+
+SATURATED_ACCURACY = 0.98
+SATURATED_LOSS = 0.05  # share of the first loss
+SATURATED_BY = 0.7  # of the run: later than this, it is the end of a run of the right length
+SATURATED_EARLY = 0.35
+
+LONGER = 1.25  # chosen over rejected length: a reader notices a quarter more text, and so does the loss
+DRIFT = 1.3  # length at the end over length at the start, or its inverse
+DRIFT_SEVERE = 2.0
+
+LAGS = 0.1  # training accuracy above held-out accuracy
+LAGS_FAR = 0.2
+PAST_PEAK = 0.05  # held-out accuracy below its own best
+CHANCE_MOST = 0.6  # an accuracy above this is read as learning even where few rows leave the interval wide
+
+
+def diagnose(records: Sequence[Record], *, beta: float | None, max_grad_norm: float | None = None) -> list[Finding]:
+    """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
+
+    `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged.
+    """
+    evidence = Evidence(records, beta, max_grad_norm)
+    if broken := stability.finite(evidence):
+        return [broken]
+    logged = len(evidence.train("loss"))
+    if logged < LEAST_STEPS:
+        sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
+        return [Finding("watch", "Too short to judge", sentence, "--max-steps, or --epochs")]
+    found = [finding for check in CHECKS if (finding := check(evidence))]
+    if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
+        found = [finding for finding in found if finding.title != "The loss does not move"]
+    return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
+
+
+def displacement(evidence: Evidence) -> Finding | None:
+    """Whether chosen responses themselves became less likely (Razin et al. 2024, arXiv:2410.08847)."""
+    chosen, rejected = evidence.change("logps/chosen"), evidence.change("logps/rejected")
+    if chosen is None or rejected is None:
+        return None
+    length = _length(evidence)
+    fall, per_token = -chosen.by, -chosen.by / length
+    moved = (
+        f"The log-probability of chosen responses went from {chosen.start:.1f} to {chosen.end:.1f} nats "
+        f"({-per_token:+.2g} per token), that of rejected ones from {rejected.start:.1f} to {rejected.end:.1f}."
+    )
+    if not chosen.clear or per_token < DISPLACED or fall < DISPLACED_LEAST:
+        mild = chosen.clear and fall > 0
+        usual = " A fall this small is usual: the loss sees only the difference." if mild else ""
+        return Finding("good", "Chosen responses stay likely", moved + usual)
+    level = "problem" if per_token >= COLLAPSED else "watch"
+    setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or a method with a likelihood term on the chosen"
+    if rejected.by < 0 and fall > TOGETHER * -rejected.by:
+        where = " Both fall together: their probability goes to responses that are in no row."
+        return Finding(level, "Chosen and rejected fall together", moved + where, setting)
+    usual = " Some fall is usual, this is more." if level == "watch" else " Samples are likely to be broken."
+    return Finding(level, "Displacement: chosen responses fall", moved + usual, setting)
+
+
+UNMOVED_TITLE = "The policy has hardly moved"
+
+
+def divergence(evidence: Evidence) -> Finding | None:
+    """Whether the distance from the reference is in the range of runs that end well."""
+    kl = evidence.change("kl/initial")
+    if kl is None:
+        return None
+    length = _length(evidence)
+    far = f"KL(policy || reference) is {kl.end:.3g} nats per response, {kl.end / length:.2g} per token"
+    if kl.end < UNMOVED:
+        return Finding(
+            "watch",
+            UNMOVED_TITLE,
+            f"{far}: samples before and after will be the same.",
+            f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)",
+        )
+    if kl.end < max(FAR_LEAST, FAR * length):
+        return Finding("good", "Distance from the reference in range", f"{far}.")
+    severe = kl.end >= max(TOO_FAR_LEAST, TOO_FAR * length)
+    as_much = f"as much as choosing the best of {_best_of(kl.end)} samples, but learnt from far fewer rows"
+    setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or fewer steps"
+    return Finding("problem" if severe else "watch", "Far from the reference", f"{far}: {as_much}.", setting)
+
+
+def saturation(evidence: Evidence) -> Finding | None:
+    """Whether nearly all pairs were told apart long before the end, so that no gradient was left."""
+    loss, accuracy = evidence.train("loss"), evidence.train("rewards/accuracies")
+    change = evidence.train_change("loss")
+    if change is None or change.start <= 0 or loss.steps != accuracy.steps:
+        return None
+    window = max(5, len(loss) // 10)
+    pairs = zip(loss.steps, smooth(loss.values, window), smooth(accuracy.values, window), strict=True)
+    done = [a >= SATURATED_ACCURACY and v <= SATURATED_LOSS * change.start for _, v, a in pairs]
+    if not done[-1]:
+        return None
+    since = loss.steps[max((i + 1 for i, d in enumerate(done) if not d), default=0)]
+    share = since / evidence.last_step
+    if share > SATURATED_BY:
+        return None
+    return Finding(
+        "problem" if share < SATURATED_EARLY else "watch",
+        "Margins are saturated",
+        f"Since step {since} of {evidence.last_step} nearly every pair is told apart and the loss is below "
+        f"{percent(SATURATED_LOSS)} of its first value: the rest of the run had almost no gradient and could only "
+        "memorize.",
+        f"--max-steps {math.ceil(1.2 * since)}, or {evidence.lower_rate()}",
+    )
+
+
+def lengths(evidence: Evidence) -> Finding | None:
+    """Whether responses grow or shrink while training, and whether longer simply means better in the data."""
+    name = "lengths/sampled" if len(evidence.train("lengths/sampled")) else "lengths/chosen"
+    change = evidence.change(name)
+    if change is None or change.start <= 0 or change.end <= 0:
+        return None
+    times = max(change.by / change.start + 1, change.start / change.end)
+    if change.clear and times >= DRIFT:
+        what = "sampled" if name == "lengths/sampled" else "chosen"
+        return Finding(
+            "problem" if times >= DRIFT_SEVERE else "watch",
+            "Length drift",
+            f"The {what} responses went from {change.start:.0f} to {change.end:.0f} tokens during the run.",
+            "a length-normalized method (`truenorth methods`); if the rows are sorted by length, shuffle them",
+        )
+    chosen, rejected = (_mean(evidence.train(f"lengths/{which}").values) for which in ("chosen", "rejected"))
+    if rejected and chosen / rejected >= LONGER:
+        return Finding(
+            "watch",
+            "Longer means better in these rows",
+            f"Chosen responses have {chosen:.0f} tokens, rejected ones {rejected:.0f}: the policy can lower the loss "
+            "by being long.",
+            "a length-normalized method (`truenorth methods`), or rows balanced by length",
+        )
+    return None
+
+
+def accuracy(evidence: Evidence) -> Finding | None:
+    """Whether the policy ranks pairs as the data do, better than a coin."""
+    held_out = evidence.held_out("rewards/accuracies")
+    low, high = evidence.held_out("rewards/accuracies/low"), evidence.held_out("rewards/accuracies/high")
+    change = evidence.train_change("rewards/accuracies")
+    if len(held_out) and len(low) and len(high):
+        where, value, bounds = "held-out", held_out.values[-1], (low.values[-1], high.values[-1])
+    elif change is not None:
+        where, value, bounds = "training", change.end, (change.end - 2 * change.error, change.end + 2 * change.error)
+    else:
+        return None
+    said = f"The policy prefers the chosen response in {percent(value)} of the {where} pairs"
+    interval = f"(95\u202f%: {percent(bounds[0])} to {percent(bounds[1])})"
+    if bounds[1] < 0.5:
+        sentence = f"{said} {interval}, less often than a coin would: chosen and rejected may be reversed."
+        setting = "--set run.columns to swap chosen and rejected, after `truenorth inspect`"
+        return Finding("problem", "Below chance: are the labels reversed?", sentence, setting)
+    if bounds[0] <= 0.5 and value < CHANCE_MOST:
+        sentence = f"{said} {interval}: this cannot be told from chance."
+        setting = f"{evidence.higher_rate()}, more steps, or more held-out rows for a narrower interval"
+        return Finding("watch", "Accuracy at chance", sentence, setting)
+    return Finding("good", "Better than chance", f"{said} {interval}.")
+
+
+def generalization(evidence: Evidence) -> Finding | None:
+    """Whether held-out accuracy keeps up with training accuracy, and with its own best."""
+    held_out, high = evidence.held_out("rewards/accuracies"), evidence.held_out("rewards/accuracies/high")
+    train = evidence.train_change("rewards/accuracies")
+    if train is None or not len(held_out):
+        return None
+    last, upper = held_out.values[-1], high.values[-1] if len(high) else held_out.values[-1]
+    best = max(held_out.values)
+    setting = f"fewer steps (--epochs, --max-steps), more rows, or {evidence.lower_rate()}"
+    if best - last > PAST_PEAK and upper < best:
+        at = held_out.steps[held_out.values.index(best)]
+        sentence = f"Held-out accuracy was {percent(best)} at step {at} and is {percent(last)} at the end."
+        return Finding(
+            "problem", "Past the best checkpoint", sentence, f"--max-steps {at}, or {evidence.lower_rate()}"
+        )
+    said = f"Accuracy is {percent(train.end)} on training pairs and {percent(last)} on held-out ones"
+    gap = train.end - last
+    if gap > LAGS and train.end > upper:
+        level = "problem" if gap > LAGS_FAR else "watch"
+        return Finding(level, "Held-out accuracy lags", f"{said}: the run learns rows, not a preference.", setting)
+    return Finding("good", "What is learnt carries over", f"{said}.")
+
+
+CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
+    stability.learning_rate,
+    stability.clipping,
+    accuracy,
+    generalization,
+    displacement,
+    divergence,
+    saturation,
+    lengths,
+    stability.stuck,
+)
+
+
+def _length(evidence: Evidence) -> float:
+    return _mean(evidence.train("lengths/chosen").values) or ASSUMED_LENGTH
+
+
+def _mean(values: Sequence[float]) -> float:
+    return math.fsum(values) / len(values) if values else 0.0
+
+
+def _best_of(kl: float) -> str:
+    """Samples of which the best costs `kl` nats: KL = log n - (n - 1) / n, so n is about e^(KL + 1)."""
+    exact = math.exp(min(kl, 50.0) + 1)
+    return f"{exact:,.0f}" if exact < 1e3 else f"{float(f'{exact:.1g}'):,.0f}" if exact < 1e7 else "many millions of"

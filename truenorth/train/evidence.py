@@ -1,0 +1,140 @@
+"""What a diagnosis rests on: series of logged metrics, how far each moved, and whether that is more than noise."""
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Record = Mapping[str, object]  # one line of metrics.jsonl
+Level = Literal["good", "watch", "problem"]
+
+WINDOW_SHARE = 0.1  # of the logged steps: start and end are means over a tenth, since single batches are noisy
+WINDOW_LEAST = 5  # points in a window, below which its spread says nothing
+EARLY_SHARE = 0.05  # an evaluation within the first twentieth of the run stands for its start
+NOISE = 2.0  # standard errors that a movement must exceed to be one
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One sentence about a run, how serious it is, and the setting to turn (empty where there is nothing to do)."""
+
+    level: Level
+    title: str
+    sentence: str
+    setting: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """The finite values of one metric, in the order of the steps."""
+
+    steps: tuple[int, ...]
+    values: tuple[float, ...]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A metric at the start and at the end of a run."""
+
+    start: float
+    end: float
+    error: float  # standard error of end - start; 0 where both come from the same held-out rows
+
+    @property
+    def by(self) -> float:
+        return self.end - self.start
+
+    @property
+    def clear(self) -> bool:
+        """Whether the movement is more than the batches' noise."""
+        return abs(self.by) > NOISE * self.error
+
+
+def series(records: Sequence[Record], name: str, *, split: str = "train") -> Series:
+    """The metric `name` of one split. Values that are absent or not finite are no points of it.
+
+    >>> series([{"step": 1, "split": "train", "loss": 0.7}, {"step": 1, "split": "eval", "loss": 0.8}], "loss")
+    Series(steps=(1,), values=(0.7,))
+    """
+    points = [(number(r.get("step")), number(r.get(name))) for r in records if r.get("split", "train") == split]
+    finite = [(int(step), value) for step, value in points if math.isfinite(step) and math.isfinite(value)]
+    return Series(tuple(step for step, _ in finite), tuple(value for _, value in finite))
+
+
+def number(value: object) -> float:
+    """The value as a float; NaN where it is none (absent, text, true or false)."""
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else math.nan
+
+
+def smooth(values: Sequence[float], window: int) -> list[float]:
+    """Centred moving mean over `window` points, fewer at the ends, so that it has no lag.
+
+    >>> smooth([0.0, 3.0, 0.0], 3)
+    [1.5, 1.0, 1.5]
+    """
+    half = window // 2
+    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The logged records of a run, and the settings that turn a number into advice."""
+
+    records: Sequence[Record]
+    beta: float | None = None  # None: the method has none
+    max_grad_norm: float | None = None  # None: gradients are not clipped
+
+    def train(self, name: str) -> Series:
+        return series(self.records, name)
+
+    def held_out(self, name: str) -> Series:
+        return series(self.records, name, split="eval")
+
+    @property
+    def last_step(self) -> int:
+        return max((step for step in self.train("loss").steps), default=0)
+
+    def change(self, name: str) -> Change | None:
+        """How far a metric moved: on the held-out rows if they were scored at the start, since those are the same
+        rows each time, else over windows of training batches. None where there are too few points."""
+        fixed = self.held_out(name)
+        if len(fixed) >= 2 and fixed.steps[0] <= max(1, EARLY_SHARE * self.last_step):
+            return Change(fixed.values[0], fixed.values[-1], 0.0)
+        return self.train_change(name)
+
+    def train_change(self, name: str) -> Change | None:
+        """The same over windows of training batches alone."""
+        values = self.train(name).values
+        window = max(WINDOW_LEAST, round(WINDOW_SHARE * len(values)))
+        if len(values) < 2 * window:
+            return None
+        start, end = values[:window], values[-window:]
+        error = math.sqrt((statistics.variance(start) + statistics.variance(end)) / window)
+        return Change(statistics.fmean(start), statistics.fmean(end), error)
+
+    def lower_rate(self) -> str:
+        """Advice to halve the learning rate, with numbers where it was logged."""
+        rate = max(self.train("learning_rate").values, default=0.0)
+        return f"--learning-rate {rate / 2:.2g} (now {rate:.2g})" if rate > 0 else "a lower --learning-rate"
+
+    def higher_rate(self) -> str:
+        """Advice to raise the learning rate three times, with numbers where it was logged."""
+        rate = max(self.train("learning_rate").values, default=0.0)
+        return f"--learning-rate {3 * rate:.2g} (now {rate:.2g})" if rate > 0 else "a higher --learning-rate"
+
+    def higher_beta(self) -> str:
+        """`, or --set beta=0.2 (now 0.1)`; empty for a method without beta."""
+        return "" if self.beta is None else f", or --set beta={2 * self.beta:.3g} (now {self.beta:.3g})"
+
+
+def percent(share: float) -> str:
+    """A share in percent, with a narrow space that does not break.
+
+    >>> percent(0.714).replace(chr(0x202f), " ")
+    '71 %'
+    """
+    return f"{100 * share:.0f}\u202f%"
