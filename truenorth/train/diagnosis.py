@@ -85,25 +85,33 @@ UNMOVED_TITLE = "The policy has hardly moved"
 
 
 def divergence(evidence: Evidence) -> Finding | None:
-    """Whether the distance from the reference is in the range of runs that end well."""
-    kl = evidence.change("kl/initial")
-    if kl is None:
-        return None
+    """Whether the distance from the reference is in the range of runs that end well.
+
+    `kl/sampled` is KL(policy || reference) on the policy's own samples. Without it, `kl/initial` tells how far the
+    log-probabilities of the rows' responses drifted; that can be negative, and near 0 for a policy that moved.
+    """
+    sampled, drift = evidence.held_out("kl/sampled").values, evidence.change("kl/initial")
     length = _length(evidence)
-    far = f"KL(policy || reference) is {kl.end:.3g} nats per response, {kl.end / length:.2g} per token"
-    if kl.end < UNMOVED:
-        return Finding(
-            "watch",
-            UNMOVED_TITLE,
-            f"{far}: samples before and after will be the same.",
-            f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)",
+    if sampled:
+        distance = sampled[-1]
+        said = f"KL(policy || reference) is {distance:.3g} nats per response, {distance / length:.2g} per token"
+    elif drift is not None:
+        distance, way = abs(drift.end), "above" if drift.end > 0 else "below"
+        said = (
+            f"The policy's log-probability of the rows' responses is on average {distance:.3g} nats {way} the "
+            f"reference's, {distance / length:.2g} per token"
         )
-    if kl.end < max(FAR_LEAST, FAR * length):
-        return Finding("good", "Distance from the reference in range", f"{far}.")
-    severe = kl.end >= max(TOO_FAR_LEAST, TOO_FAR * length)
-    as_much = f"as much as choosing the best of {_best_of(kl.end)} samples, but learnt from far fewer rows"
+    else:
+        return None
+    if distance < UNMOVED and (sampled or _gap(evidence) < UNMOVED):
+        setting = f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)"
+        return Finding("watch", UNMOVED_TITLE, f"{said}: samples before and after will be the same.", setting)
+    if distance < max(FAR_LEAST, FAR * length):
+        return Finding("good", "Distance from the reference in range", f"{said}.")
+    severe = distance >= max(TOO_FAR_LEAST, TOO_FAR * length)
+    cost = f". Choosing the best of {_best_of(distance)} samples would cost as much" if sampled else ""
     setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or fewer steps"
-    return Finding("problem" if severe else "watch", "Far from the reference", f"{far}: {as_much}.", setting)
+    return Finding("problem" if severe else "watch", "Far from the reference", f"{said}{cost}.", setting)
 
 
 def saturation(evidence: Evidence) -> Finding | None:
@@ -220,6 +228,12 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
 
 def _length(evidence: Evidence) -> float:
     return _mean(evidence.train("lengths/chosen").values) or ASSUMED_LENGTH
+
+
+def _gap(evidence: Evidence) -> float:
+    """Nats that the margin moved by; infinite where beta or the margin is unknown."""
+    margin = evidence.change("rewards/margins")
+    return abs(margin.by) / evidence.beta if margin and evidence.beta else math.inf
 
 
 def _mean(values: Sequence[float]) -> float:

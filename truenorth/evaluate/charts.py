@@ -1,0 +1,76 @@
+"""Which curves a run's metrics give: the known ones in an order that reads as a story, then every other metric."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ..train.evidence import Record, number, series
+from .plots import Chart, Colour, Line
+
+BOOKKEEPING = frozenset({"step", "split", "tokens", "seconds", "prompts", "count", "epoch"})  # no curves
+BOUNDS = ("/low", "/high")  # of an evaluation's interval
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    title: str
+    unit: str
+    metrics: tuple[tuple[str, str, Colour], ...]  # metric, name in the legend, colour
+    share: bool = False
+    level: float | None = None
+
+
+PLAN = (
+    Planned("Loss", "nats per prompt", (("loss", "loss", "plain"),)),
+    Planned("Accuracy", "pairs ranked as the data do", (("rewards/accuracies", "accuracy", "plain"),), True, 0.5),
+    Planned("Reward margin", "chosen minus rejected", (("rewards/margins", "margin", "plain"),), level=0.0),
+    Planned("Distance from the reference", "KL on own samples, nats", (("kl/sampled", "KL", "plain"),)),
+    Planned("Drift from the reference", "log-ratio on the rows, nats", (("kl/initial", "drift", "plain"),), level=0.0),
+    Planned(
+        "Log-probabilities",
+        "nats per response",
+        (("logps/chosen", "chosen", "chosen"), ("logps/rejected", "rejected", "rejected")),
+    ),
+    Planned(
+        "Implicit rewards",
+        "beta × log-ratio",
+        (("rewards/chosen", "chosen", "chosen"), ("rewards/rejected", "rejected", "rejected")),
+        level=0.0,
+    ),
+    Planned(
+        "Lengths",
+        "tokens per response",
+        (("lengths/chosen", "chosen", "chosen"), ("lengths/rejected", "rejected", "rejected")),
+    ),
+    Planned("Gradient norm", "before the clip", (("grad_norm", "norm", "plain"),)),
+    Planned("Learning rate", "per step", (("learning_rate", "rate", "plain"),)),
+)
+
+
+def charts(records: Sequence[Record]) -> list[Chart]:
+    """The charts that these records can fill; a metric with a single point is no curve."""
+    drawn: list[Chart] = []
+    for planned in PLAN:
+        lines = tuple(_line(records, *metric) for metric in planned.metrics)
+        if lines := tuple(line for line in lines if _drawable(line)):
+            drawn.append(Chart(planned.title, planned.unit, lines, planned.share, planned.level))
+    for name in _other_metrics(records):
+        line = _line(records, name, "value", "plain")
+        if _drawable(line):
+            drawn.append(Chart(name, "", (line,)))
+    return drawn
+
+
+def _line(records: Sequence[Record], metric: str, name: str, colour: Colour) -> Line:
+    held_out, low, high = (series(records, metric + end, split="eval") for end in ("", *BOUNDS))
+    return Line(name, colour, series(records, metric), held_out, low, high)
+
+
+def _drawable(line: Line) -> bool:
+    return len(line.train) > 1 or len(line.held_out) > 1
+
+
+def _other_metrics(records: Sequence[Record]) -> list[str]:
+    """Metrics that the plan does not know, in alphabetical order."""
+    known = BOOKKEEPING | {metric for planned in PLAN for metric, _, _ in planned.metrics}
+    logged = {name for record in records for name, value in record.items() if number(value) == number(value)}
+    return sorted(name for name in logged - known if not name.endswith(BOUNDS))
