@@ -28,7 +28,9 @@ class Objective(Part, abc.ABC):
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
     scope: ClassVar[Literal["row", "step"]] = "row"  # "step": rows are coupled, `candidates.step` is filled first
-    # Invariances that hold exactly, each tested; a test holds a counterexample for those not declared.
+    # What leaves the loss as it is, each tested; a test holds a counterexample for those not declared:
+    # one number added to all of a prompt's log-probs, the rejected responses (with their rewards) in another order,
+    # one number added to all of a prompt's rewards.
     invariances: ClassVar[frozenset[Literal["prompt_shift", "permuted_rejected", "reward_shift"]]] = frozenset()
 
     @abc.abstractmethod
@@ -41,6 +43,7 @@ class Objective(Part, abc.ABC):
 
     def initial_loss(self, candidates: Candidates) -> Tensor | None:
         """[B] what theory gives at policy = reference, or None where it gives nothing. Checked at step 0."""
+        del candidates
         return None
 
 
@@ -63,7 +66,7 @@ class Recipe(Settings):
     method: str = Field(description="name in `truenorth methods`, or a user's own")
     objective: AnyObjective
     references: dict[str, AnyReference] = Field(default_factory=dict[str, AnyReference])
-    update: AnyUpdate = Field(default_factory=AdamW)
+    update: AnyUpdate = Field(default=AdamW())
 
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":

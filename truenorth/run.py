@@ -13,16 +13,18 @@ class LoRA(Settings):
     """Low-rank adapters instead of full fine-tuning (PEFT)."""
 
     rank: PositiveInt = 16
-    alpha: PositiveFloat | None = Field(None, description="scale times rank; none: twice the rank")
-    targets: list[str] | Literal["all-linear"] = Field("all-linear", description="names of the adapted modules")
-    dropout: float = Field(0.0, ge=0, lt=1)
+    alpha: PositiveFloat | None = Field(default=None, description="scale times rank; none: twice the rank")
+    targets: list[str] | Literal["all-linear"] = Field(
+        default="all-linear", description="names of the adapted modules"
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1)
 
 
 class DataSource(Settings):
     """One file, folder or hub name, and what share of the rows it gives."""
 
     path: str
-    share: PositiveFloat = Field(1.0, description="rows taken from it per row of its own: 0.5 half, 2 twice")
+    share: PositiveFloat = Field(default=1.0, description="rows taken from it per row of its own: 0.5 half, 2 twice")
 
 
 class Run(Settings):
@@ -36,30 +38,42 @@ class Run(Settings):
     columns: dict[str, str] = Field(
         default_factory=dict[str, str], description="what a column means where detection cannot know: role to column"
     )
-    prompts: Path | None = Field(None, description="prompts for the samples before and after; none: from the data")
-    seed: NonNegativeInt = 0
-    epochs: PositiveFloat | None = Field(None, description="passes over the data; none: 1, unless max_steps is set")
-    max_steps: PositiveInt | None = Field(None, description="optimizer steps; instead of epochs")
-    batch_size: PositiveInt = Field(64, description="prompts per optimizer step, all processes together")
-    max_length: PositiveInt = Field(2048, description="tokens of prompt and one response together")
-    too_long: Literal["stop", "drop", "truncate"] = Field("stop", description="what becomes of longer rows")
-    on_problem: Literal["stop", "drop", "keep"] = Field("stop", description="what becomes of rows with a problem")
-    max_problem_share: float = Field(0.1, ge=0, le=1, description="refuse to start when more of the rows are dropped")
-    ties: Literal["drop", "keep"] = Field("drop", description="pairs whose scores are equal")
-    pairing: Literal["none", "best_vs_each", "best_vs_worst", "all_pairs"] = Field(
-        "none", description="how K > 2 responses reach a method of pairs; none refuses them"
+    prompts: Path | None = Field(
+        default=None, description="prompts for the samples before and after; none: from the data"
     )
-    chat_template: Path | None = Field(None, description="a Jinja file in place of the tokenizer's own template")
-    tokens_per_micro_batch: PositiveInt | None = Field(None, description="token budget; none: found from memory")
-    precision: Literal["auto", "float32", "bfloat16"] = Field("auto", description="of the matrix products")
+    seed: NonNegativeInt = 0
+    epochs: PositiveFloat | None = Field(
+        default=None, description="passes over the data; none: 1, unless max_steps is set"
+    )
+    max_steps: PositiveInt | None = Field(default=None, description="optimizer steps; instead of epochs")
+    batch_size: PositiveInt = Field(default=64, description="prompts per optimizer step, all processes together")
+    max_length: PositiveInt = Field(default=2048, description="tokens of prompt and one response together")
+    too_long: Literal["stop", "drop", "truncate"] = Field(default="stop", description="what becomes of longer rows")
+    on_problem: Literal["stop", "drop", "keep"] = Field(
+        default="stop", description="what becomes of rows with a problem"
+    )
+    max_problem_share: float = Field(
+        default=0.1, ge=0, le=1, description="refuse to start when more of the rows are dropped"
+    )
+    ties: Literal["drop", "keep"] = Field(default="drop", description="pairs whose scores are equal")
+    pairing: Literal["none", "best_vs_each", "best_vs_worst", "all_pairs"] = Field(
+        default="none", description="how K > 2 responses reach a method of pairs; none refuses them"
+    )
+    chat_template: Path | None = Field(
+        default=None, description="a Jinja file in place of the tokenizer's own template"
+    )
+    tokens_per_micro_batch: PositiveInt | None = Field(
+        default=None, description="token budget; none: found from memory"
+    )
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the matrix products")
     lora: LoRA | None = None
     gradient_checkpointing: bool = False
-    dropout: bool = Field(False, description="leave the model's own dropout on")
-    save_every: PositiveInt | None = Field(None, description="steps between checkpoints; none: four in a run")
-    keep_checkpoints: PositiveInt = Field(2, description="newest checkpoints kept")
-    eval_every: PositiveInt | None = Field(None, description="steps between evaluations; none: four in a run")
-    samples: NonNegativeInt = Field(4, description="prompts answered before and after for the report")
-    trust_remote_code: bool = Field(False, description="run the model repository's own Python code")
+    dropout: bool = Field(default=False, description="leave the model's own dropout on")
+    save_every: PositiveInt | None = Field(default=None, description="steps between checkpoints; none: four in a run")
+    keep_checkpoints: PositiveInt = Field(default=2, description="newest checkpoints kept")
+    eval_every: PositiveInt | None = Field(default=None, description="steps between evaluations; none: four in a run")
+    samples: NonNegativeInt = Field(default=4, description="prompts answered before and after for the report")
+    trust_remote_code: bool = Field(default=False, description="run the model repository's own Python code")
 
     @field_validator("data", "eval_data", mode="before")
     @classmethod

@@ -6,17 +6,25 @@ name of one of ours, or `package.module:Class` for a user's own.
 
 import importlib
 from collections.abc import Mapping
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar, Unpack
 
-from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 
 from .errors import SettingsError, did_you_mean
 
+Source = Literal["paper", "code", "ours"]  # where a default comes from: the paper, its authors' code, or us
+
 
 class Settings(BaseModel):
-    """A frozen record of settings. Unknown names and values out of range raise when it is made."""
+    """A frozen record of settings. Unknown names and values out of range raise SettingsError when it is made."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+    def __init__(self, **data: Any) -> None:
+        try:
+            super().__init__(**data)
+        except ValidationError as error:
+            raise explain(error, type(self)) from None
 
     def replace(self, **changes: object) -> Self:
         """A copy with `changes`, validated (pydantic's own `model_copy(update=)` does not validate).
@@ -40,6 +48,29 @@ class Part(Settings):
 
 
 P = TypeVar("P", bound=Part)
+T = TypeVar("T")
+
+
+class Limits(TypedDict, total=False):
+    """Bounds of a number, exclusive (gt, lt) or inclusive (ge, le)."""
+
+    gt: float
+    ge: float
+    lt: float
+    le: float
+
+
+def setting(default: T, description: str, *, source: Source, why: str = "", **limits: Unpack[Limits]) -> T:
+    """A field with a default of known source. `why` ends the message that refuses a value outside the limits.
+
+    >>> class Bandit(Settings):
+    ...     greed: float = setting(0.9, "share of best arms", source="ours", why="a share", ge=0, le=1)
+    >>> Bandit(greed=2.0)
+    Traceback (most recent call last):
+    ...
+    truenorth.errors.SettingsError: Bandit's greed must lie in [0, 1], got 2.0: a share.
+    """
+    return Field(default, description=description, json_schema_extra={"source": source, "why": why}, **limits)
 
 
 def kind_of(part: type[Part]) -> str:
@@ -63,36 +94,85 @@ def find(path: str) -> Any:
 def build(base: type[P], data: Mapping[str, Any], kinds: Mapping[str, str]) -> P:
     """The part that `data` describes: `data["kind"]` names a class in `kinds` or is `module:Class`.
 
-    Raises SettingsError where the kind is missing, unknown or not a `base`, and pydantic's ValidationError (also
-    a ValueError) where a field is wrong.
+    Raises SettingsError where the kind is missing, unknown or not a `base`, or where a field is wrong.
     """
     fields = dict(data)
     kind = fields.pop("kind", None)
-    what = base.__name__.lower()
+    what, allowed = base.__name__, ", ".join([*kinds, "or package.module:Class"])
     if not isinstance(kind, str):
-        raise SettingsError(f"a {what} needs `kind`, got {dict(data)}. Allowed: {', '.join(kinds)}, or module:Class.")
+        raise SettingsError(f"{what} needs a `kind`, got {dict(data)}. Allowed: {allowed}.")
     if ":" not in kind and kind not in kinds:
-        raise SettingsError(
-            f"{kind!r} is no {what}.{did_you_mean(kind, kinds)} Allowed: {', '.join(kinds)}, or module:Class."
-        )
+        raise SettingsError(f"{what} has no kind {kind!r}.{did_you_mean(kind, kinds)} Allowed: {allowed}.")
     part = find(kinds.get(kind, kind))
     if not (isinstance(part, type) and issubclass(part, base)):
-        raise SettingsError(f"{kind!r} is not a subclass of truenorth's {base.__name__}.")
+        raise SettingsError(f"{kind!r} is not a subclass of truenorth's {what}.")
     return part(**fields)
 
 
-def explain(error: ValidationError, settings: type[BaseModel], *, where: str = "") -> SettingsError:
+def table(settings: type[Settings]) -> list[dict[str, Any]]:
+    """One row per setting: its name, type, default, range, source and description, all but the default as text.
+
+    >>> class Bandit(Settings):
+    ...     arms: int = setting(2, "levers to pull", source="ours", ge=1)
+    >>> table(Bandit)[0]["range"]
+    '[1, inf)'
+    """
+    properties = settings.model_json_schema()["properties"]
+    rows: list[dict[str, Any]] = []
+    for name, field in settings.model_fields.items():
+        schema = properties[name]
+        rows.append(
+            {
+                "name": name,
+                "type": _type(schema),
+                "default": "required" if field.is_required() else schema.get("default"),
+                "range": _range(schema),
+                "source": schema.get("source", "ours"),
+                "description": schema.get("description", ""),
+            }
+        )
+    return rows
+
+
+def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
     """Pydantic's errors in our words: every wrong field with its value, what is allowed, and the nearest name."""
-    lines: list[str] = []
+    name, lines = settings.__name__, list[str]()
     for problem in error.errors():
-        path = ".".join([where, *map(str, problem["loc"])] if where else map(str, problem["loc"]))
-        if problem["type"] == "extra_forbidden":
-            known = list(settings.model_fields)
-            hint = did_you_mean(str(problem["loc"][-1]), known)
-            lines.append(f"{path} is not a setting of {settings.__name__}.{hint} It has: {', '.join(known)}.")
-        elif problem["type"] == "value_error":
-            message = problem["msg"].removeprefix("Value error, ")
-            lines.append(f"{path}: {message}" if path else message)
-        else:
-            lines.append(f"{path}: {problem['msg'][0].lower()}{problem['msg'][1:]}, got {problem.get('input')!r}.")
+        path = ".".join(map(str, problem["loc"]))
+        schema = settings.model_json_schema()["properties"].get(str(problem["loc"][0])) if path else None
+        message = problem["msg"].replace("Input should", "must").removeprefix("Value error, ")
+        match problem["type"]:
+            case "extra_forbidden":
+                known = list(settings.model_fields)
+                hint = did_you_mean(path, known)
+                lines.append(f"{path} is not a setting of {name}.{hint} It has: {', '.join(known) or 'none'}.")
+            case "missing":
+                lines.append(f"{name} needs {path}: {(schema or {}).get('description', 'it has no default')}.")
+            case "value_error":
+                lines.append(f"{path}: {message}" if path else message)
+            case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" if _range(schema or {}):
+                why = f": {why}" if (why := (schema or {}).get("why")) else ""
+                lines.append(f"{name}'s {path} must lie in {_range(schema or {})}, got {problem['input']!r}{why}.")
+            case _:
+                lines.append(f"{name}'s {path} {message[0].lower()}{message[1:]}, got {problem['input']!r}.")
     return SettingsError("\n".join(lines))
+
+
+def _variants(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """The schemas that a value may follow: those of a union, or the one itself."""
+    return schema.get("anyOf", [schema])
+
+
+def _type(schema: Mapping[str, Any]) -> str:
+    names = [" | ".join(map(str, v["enum"])) if "enum" in v else v.get("type", "object") for v in _variants(schema)]
+    return " | ".join(names)
+
+
+def _range(schema: Mapping[str, Any]) -> str:
+    """`(0, 0.5]`, or an empty string where there are no limits."""
+    for variant in _variants(schema):
+        low = f"[{variant['minimum']:g}" if "minimum" in variant else f"({variant.get('exclusiveMinimum', '-inf')}"
+        high = f"{variant['maximum']:g}]" if "maximum" in variant else f"{variant.get('exclusiveMaximum', 'inf')})"
+        if (low, high) != ("(-inf", "inf)"):
+            return f"{low}, {high}"
+    return ""

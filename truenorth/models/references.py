@@ -38,4 +38,4 @@ class Cached(Reference):
     """
 
     kind: ClassVar[str] = "cached"
-    path: str | None = Field(None, description="model to compute them with; none: the policy at its start")
+    path: str | None = Field(default=None, description="model to compute them with; none: the policy at its start")
