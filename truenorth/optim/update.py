@@ -3,10 +3,10 @@
 import abc
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import torch
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat
+from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from ..errors import SettingsError
 from ..settings import Part, find
@@ -21,10 +21,23 @@ UPDATES: Mapping[str, str] = {
 class Update(Part, abc.ABC):
     """An optimizer, its learning rate over time, and the clip of the gradient before it."""
 
-    learning_rate: PositiveFloat = Field(1e-6, description="peak learning rate")
-    warmup_steps: NonNegativeInt = Field(0, description="steps of linear warm-up from 0")
-    decay: Literal["constant", "linear", "cosine"] = Field("linear", description="shape after the warm-up, to 0 at the end")
-    max_grad_norm: PositiveFloat | None = Field(1.0, description="clip the gradient's L2 norm; none leaves it alone")
+    learning_rate: PositiveFloat = Field(default=1e-6, description="peak learning rate")
+    warmup_steps: NonNegativeInt = Field(default=0, description="steps of linear warm-up from 0")
+    warmup_share: float = Field(default=0.0, ge=0, lt=1, description="the same as a share of all steps; not both")
+    decay: Literal["constant", "linear", "cosine"] = Field(
+        default="linear", description="shape after the warm-up, to 0 at the end"
+    )
+    max_grad_norm: PositiveFloat | None = Field(
+        default=1.0, description="clip the gradient's L2 norm; none leaves it alone"
+    )
+
+    @model_validator(mode="after")
+    def _one_warmup(self) -> Self:
+        if self.warmup_steps and self.warmup_share:
+            raise SettingsError(
+                f"Give warmup_steps or warmup_share, not both: got {self.warmup_steps} and {self.warmup_share}."
+            )
+        return self
 
     @abc.abstractmethod
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
@@ -36,9 +49,10 @@ class Update(Part, abc.ABC):
         >>> AdamW(learning_rate=1.0, warmup_steps=2, decay="linear").learning_rate_at(0, 4)
         0.5
         """
-        if step < self.warmup_steps:
-            return self.learning_rate * (step + 1) / self.warmup_steps
-        done = (step - self.warmup_steps) / max(1, steps - self.warmup_steps)  # in [0, 1)
+        warmup = self.warmup_steps or math.ceil(self.warmup_share * steps)
+        if step < warmup:
+            return self.learning_rate * (step + 1) / warmup
+        done = (step - warmup) / max(1, steps - warmup)  # in [0, 1)
         match self.decay:
             case "constant":
                 return self.learning_rate
@@ -52,9 +66,11 @@ class AdamW(Update):
     """Adam with decoupled weight decay (Loshchilov & Hutter 2017, arXiv:1711.05101)."""
 
     kind: ClassVar[str] = "adamw"
-    betas: tuple[float, float] = Field((0.9, 0.999), description="decay of the first and second moment")
-    epsilon: PositiveFloat = Field(1e-8, description="added to the root of the second moment")
-    weight_decay: NonNegativeFloat = Field(0.0, description="share of a weight taken off per step, times learning rate")
+    betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of the first and second moment")
+    epsilon: PositiveFloat = Field(default=1e-8, description="added to the root of the second moment")
+    weight_decay: NonNegativeFloat = Field(
+        default=0.0, description="share of a weight taken off per step, times learning rate"
+    )
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.AdamW(
@@ -66,8 +82,8 @@ class RMSprop(Update):
     """RMSprop, the optimizer of the DPO paper's code."""
 
     kind: ClassVar[str] = "rmsprop"
-    alpha: float = Field(0.99, gt=0, lt=1, description="decay of the second moment")
-    epsilon: PositiveFloat = Field(1e-8, description="added to the root of the second moment")
+    alpha: float = Field(default=0.99, gt=0, lt=1, description="decay of the second moment")
+    epsilon: PositiveFloat = Field(default=1e-8, description="added to the root of the second moment")
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=self.learning_rate, alpha=self.alpha, eps=self.epsilon)
