@@ -1,0 +1,119 @@
+"""Every architecture we list is scored exactly, and is shared or padded as the table in the docs says."""
+
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from tests.tiny import PADDED, SHARING, rows_of, tiny_model
+from truenorth.data.packing import PackedBatch, pack
+from truenorth.models.logprobs import base_of, unpack
+from truenorth.models.policy import Policy
+from truenorth.models.probe import scorer_for
+
+# Longer than the tiny models' window of 7; a response of one token; one beyond 256 tokens.
+SHAPES = [(20, (30, 13)), (9, (5, 17)), (1, (1, 2)), (40, (8, 257))]
+QUICK = ["llama", "gpt2", "gemma2", "gpt_oss", "bloom"]  # one of each way through the engine
+EVERY = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in [*SHARING, *PADDED]]
+
+
+def plain_log_probs(model: PreTrainedModel, batch: PackedBatch) -> list[Tensor]:
+    """Per response [n] nats, by one ordinary unpadded forward each."""
+    nats: list[Tensor] = []
+    targets = batch.targets.split(batch.length.flatten().tolist())
+    for sequence, target in zip(unpack(batch), targets, strict=True):
+        logits = model(input_ids=sequence[None], use_cache=False).logits[0, -len(target) :].float()
+        nats.append(logits.log_softmax(-1).gather(1, target[:, None])[:, 0])
+    return nats
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_sums_equal_one_plain_forward_per_response(architecture: str) -> None:
+    model = tiny_model(architecture)
+    batch = pack(rows_of(SHAPES))
+    with torch.no_grad():
+        expected = torch.stack([nats.double().sum() for nats in plain_log_probs(model, batch)])
+        scored = Policy.of(model, "float32").log_probs(batch)
+    # 1e-4 nats, and half a unit in the last place of a float32 as large as the largest sum (1336 nats).
+    assert float((scored.total.flatten().double() - expected).abs().max()) < 1e-4 + 6.1e-5
+    assert scored.total.dtype == torch.float32
+    assert scored.length.tolist() == [list(responses) for _, responses in SHAPES]
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_gradients_equal_those_of_plain_forwards(architecture: str) -> None:
+    model = tiny_model(architecture)
+    batch = pack(rows_of(SHAPES[:3]))
+    weights = torch.linspace(-1, 1, batch.length.numel())
+    (torch.stack([nats.sum() for nats in plain_log_probs(model, batch)]) @ weights).backward()
+    expected = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+    model.zero_grad()
+    (Policy.of(model, "float32").log_probs(batch).total.flatten() @ weights).backward()
+    largest = max(float(gradient.norm()) for gradient in expected.values())
+    for name, p in model.named_parameters():
+        if name not in expected:
+            assert p.grad is None or float(p.grad.norm()) == 0, name
+            continue
+        # Gradients that cancel to rounding error (a key's bias under softmax) are compared with the largest one.
+        scale = max(float(expected[name].norm()), 1e-3 * largest)
+        assert float((p.grad - expected[name]).norm()) < 1e-4 * scale, name
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_prompts_are_shared_where_the_table_says_so(architecture: str) -> None:
+    scorer = scorer_for(tiny_model(architecture))
+    assert scorer.shared == (architecture in SHARING)
+    assert bool(scorer.fallback) == (architecture in PADDED)
+
+
+def test_a_model_that_ignores_its_window_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import truenorth.models.attention as attention
+
+    def without_window(*arguments: object, **named: object) -> object:
+        return attention.attend(*arguments, **(named | {"sliding_window": None}))  # pyright: ignore
+
+    model = tiny_model("mistral", sliding_window=3)
+    monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, without_window)
+    assert "differ" in scorer_for(model).fallback
+
+
+def test_the_probe_leaves_the_model_as_it_was() -> None:
+    model = tiny_model("llama").train()
+    native = model.config._attn_implementation
+    scorer_for(model)
+    assert model.training
+    assert all(module.training for module in model.modules())
+    assert base_of(model).config._attn_implementation == native
+
+
+def test_gradient_checkpointing_changes_no_gradient() -> None:
+    from truenorth.models.modes import set_training
+
+    batch = pack(rows_of(SHAPES[:2]))
+    gradients: list[list[Tensor]] = []
+    forwards: list[int] = []
+    for recompute in (False, True):
+        model = tiny_model("llama")
+        if recompute:
+            model.activation_checkpointing_enable()
+        set_training(model, dropout=False)
+        policy = Policy.of(model, "float32")
+        calls: list[int] = []
+        model.model.layers[0].input_layernorm.register_forward_hook(lambda *_, calls=calls: calls.append(1))
+        policy.log_probs(batch).total.sum().backward()
+        gradients.append([p.grad for p in model.parameters() if p.grad is not None])
+        forwards.append(len(calls))
+    assert forwards == [1, 2]
+    assert all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def test_dropout_is_off_while_training_unless_asked_for() -> None:
+    from truenorth.models.modes import set_training
+
+    model = tiny_model("gpt2", resid_pdrop=0.5, embd_pdrop=0.5, attn_pdrop=0.5)
+    batch = pack(rows_of(SHAPES[:2]))
+    policy = Policy.of(model, "float32")
+    set_training(model, dropout=False)
+    assert torch.equal(policy.log_probs(batch).total, policy.log_probs(batch).total)
+    set_training(model, dropout=True)
+    assert not torch.equal(policy.log_probs(batch).total, policy.log_probs(batch).total)

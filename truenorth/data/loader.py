@@ -1,0 +1,74 @@
+"""Which rows each optimizer step trains on: a function of the seed and the step, so resuming needs only the step."""
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .packing import PackedBatch, pack, split_by_tokens
+from .tokens import TokenizedRows
+
+
+class Steps:
+    """Rows in a fresh order each epoch, `batch_size` prompts a step. The last step takes what is left.
+
+    `rows.shares` says how often an epoch takes each row: 0.5 every second time on average, 2 twice.
+    """
+
+    def __init__(
+        self,
+        rows: TokenizedRows,
+        batch_size: int,
+        *,
+        seed: int = 0,
+        epochs: float | None = None,
+        max_steps: int | None = None,
+    ) -> None:
+        self.rows, self.batch_size, self.seed = rows, batch_size, seed
+        self.shares = rows.shares
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self.epoch_length = len(self._order(0))  # the same in every epoch, see _shuffled
+        prompts = round((1.0 if epochs is None else epochs) * self.epoch_length)
+        self.prompts = max(1, prompts) if max_steps is None else max_steps * batch_size
+        self.count = -(-self.prompts // batch_size)
+
+    def _shuffled(self, epoch: int) -> np.ndarray:
+        """[epoch_length] the rows of one epoch, in its order."""
+        draw = np.random.default_rng([self.seed, epoch])
+        whole = np.floor(self.shares).astype(np.int64)
+        repeated = np.repeat(np.arange(len(self.rows)), whole)
+        parts = [repeated]
+        for share in np.unique(self.shares - whole):  # of rows with one fractional share, that many
+            if share > 0:
+                group = np.flatnonzero(self.shares - whole == share)
+                parts.append(draw.choice(group, round(float(share) * len(group)), replace=False))
+        return draw.permutation(np.concatenate(parts))
+
+    def indices(self, step: int) -> list[int]:
+        """The rows of step `step`, 0-based."""
+        first, last = step * self.batch_size, min((step + 1) * self.batch_size, self.prompts)
+        places = (divmod(place, self.epoch_length) for place in range(first, last))
+        return [int(self._order(epoch)[place]) for epoch, place in places]
+
+    def used(self) -> list[int]:
+        """Every row that some step takes, once."""
+        epochs = range(-(-self.prompts // self.epoch_length))
+        orders = [self._order(epoch)[: self.prompts - epoch * self.epoch_length] for epoch in epochs]
+        return np.unique(np.concatenate(orders)).tolist()
+
+    def batches(self, step: int, *, budget: int) -> list[PackedBatch]:
+        """The micro-batches of step `step`, of at most `budget` tokens each, the largest first."""
+        return batches(self.rows, self.indices(step), budget=budget)
+
+    def largest(self, *, budget: int) -> list[PackedBatch]:
+        """A micro-batch as large as any of the run: the longest rows, as many as `budget` allows."""
+        used = np.asarray(self.used())
+        longest = used[np.argsort(-self.rows.lengths[used], kind="stable")][: self.batch_size]
+        return batches(self.rows, longest.tolist(), budget=budget)[:1]
+
+
+def batches(rows: TokenizedRows, indices: Sequence[int], *, budget: int) -> list[PackedBatch]:
+    """`indices` of `rows`, packed into micro-batches of at most `budget` tokens, the largest first."""
+    here = np.asarray(indices)
+    places = split_by_tokens(rows.lengths[here].tolist(), rows.candidates[here].tolist(), budget)
+    return [pack([rows[indices[p]] for p in group], [indices[p] for p in group]) for group in places]

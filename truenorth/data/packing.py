@@ -1,0 +1,145 @@
+"""A micro-batch is one row of tokens: each prompt stands once and its K responses follow, with no padding.
+
+    tokens     p p p p a a a b b   q q c d d d     two prompts (p, q) with two responses each
+    positions  0 1 2 3 4 5 6 4 5   0 1 2 2 3 4     restart at the prompt's end for each response
+
+A response's last token predicts nothing, so it is a target but no input: it never enters the model.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .tokens import TokenizedRow
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How many input tokens each prompt and each response of a packed batch has, in the order in which they lie."""
+
+    prompts: tuple[int, ...]  # [B], at least 1 each
+    responses: tuple[tuple[int, ...], ...]  # [B][K], without each response's last token, so 0 is possible
+
+    @property
+    def groups(self) -> list[int]:
+        """[B] tokens of each prompt with all its responses."""
+        return [p + sum(r) for p, r in zip(self.prompts, self.responses, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class PackedBatch:
+    """B prompts with K responses each, laid end to end. See the module's first lines."""
+
+    tokens: Tensor  # [T] int64, inputs
+    positions: Tensor  # [T] int64
+    layout: Layout
+    predictor: Tensor  # [N] int64 in 0..T-1, the input whose hidden state predicts each response token
+    targets: Tensor  # [N] int64, the response tokens
+    owner: Tensor  # [N] int64 in 0..B*K-1, the response that each belongs to
+    length: Tensor  # [B, K] int64, response tokens
+    rows: tuple[int, ...]  # [B], which row of the data each prompt is
+    rewards: Tensor | None = None  # [B, K]
+    columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each
+
+    @property
+    def prompts(self) -> int:
+        return self.length.shape[0]
+
+    @property
+    def candidates(self) -> int:
+        return self.length.shape[1]
+
+    def to(self, device: torch.device) -> Self:
+        if self.tokens.device == device:
+            return self
+        names = ("tokens", "positions", "predictor", "targets", "owner", "length")
+        moved: dict[str, object] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
+        moved["rewards"] = None if self.rewards is None else self.rewards.to(device, non_blocking=True)
+        moved["columns"] = {name: column.to(device, non_blocking=True) for name, column in self.columns.items()}
+        return replace(self, **moved)
+
+
+def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> PackedBatch:
+    """Lay `rows`, all with the same number of responses, end to end.
+
+    `indices` are their places in the data (default 0..B-1). Scores and columns are kept where every row has them.
+    Raises ValueError if the numbers of responses differ.
+    """
+    counts = {len(row.responses) for row in rows}
+    if len(counts) != 1:
+        raise ValueError(f"a micro-batch needs one number of responses per prompt, got {sorted(counts)}.")
+    tokens: list[np.ndarray] = []
+    positions: list[np.ndarray] = []
+    predictor: list[np.ndarray] = []
+    start = 0  # of the group, in the packed row
+    for row in rows:
+        prompt = len(row.prompt)
+        tokens.append(row.prompt)
+        positions.append(np.arange(prompt))
+        at = start + prompt  # of the response
+        for response in row.responses:
+            inputs = len(response) - 1
+            tokens.append(response[:-1])
+            positions.append(np.arange(prompt, prompt + inputs))
+            predictor.append(np.array([start + prompt - 1]))  # the prompt's last token predicts the first
+            predictor.append(np.arange(at, at + inputs))
+            at += inputs
+        start = at
+    lengths = np.array([[len(response) for response in row.responses] for row in rows])
+    return PackedBatch(
+        tokens=_int64(np.concatenate(tokens)),
+        positions=_int64(np.concatenate(positions)),
+        layout=Layout(tuple(len(row.prompt) for row in rows), tuple(tuple(int(n) - 1 for n in k) for k in lengths)),
+        predictor=_int64(np.concatenate(predictor)),
+        targets=_int64(np.concatenate([response for row in rows for response in row.responses])),
+        owner=_int64(np.repeat(np.arange(lengths.size), lengths.ravel())),
+        length=_int64(lengths),
+        rows=tuple(indices) if indices is not None else tuple(range(len(rows))),
+        rewards=_rewards(rows),
+        columns=_columns(rows),
+    )
+
+
+def _int64(values: np.ndarray) -> Tensor:
+    return torch.from_numpy(values.astype(np.int64))
+
+
+def _rewards(rows: Sequence[TokenizedRow]) -> Tensor | None:
+    scores = [row.scores for row in rows if row.scores is not None]
+    return torch.tensor(scores, dtype=torch.float32) if len(scores) == len(rows) else None
+
+
+def _columns(rows: Sequence[TokenizedRow]) -> dict[str, Tensor]:
+    names = set[str]().union(*(row.columns for row in rows))
+    everywhere = sorted(name for name in names if all(name in row.columns for row in rows))
+    columns = {name: torch.tensor([row.columns[name] for row in rows], dtype=torch.float32) for name in everywhere}
+    if "weight" in names and "weight" not in columns:  # a row without a weight counts once
+        columns["weight"] = torch.tensor([row.columns.get("weight", 1.0) for row in rows], dtype=torch.float32)
+    return columns
+
+
+def split_by_tokens(lengths: Sequence[int], candidates: Sequence[int], budget: int) -> list[list[int]]:
+    """Places of the rows of each micro-batch: one K each, at most `budget` tokens, longest first.
+
+    First fit over decreasing lengths: the first micro-batch is the largest, so what does not fit in memory shows at
+    once. A row longer than the budget stands alone.
+
+    >>> split_by_tokens([5, 9, 4, 3], [2, 2, 2, 2], budget=10)
+    [[1], [0, 2], [3]]
+    """
+    bins: list[list[int]] = []
+    room: list[int] = []
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        fits = (b for b, left in enumerate(room) if left >= lengths[i] and candidates[bins[b][0]] == candidates[i])
+        b = next(fits, None)
+        if b is None:
+            bins.append([i])
+            room.append(budget - lengths[i])
+        else:
+            bins[b].append(i)
+            room[b] -= lengths[i]
+    return bins

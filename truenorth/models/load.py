@@ -1,0 +1,117 @@
+"""Load models and tokenizers: safetensors only, no remote code unless asked, every refusal says what to do."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import LoraConfig, PeftModel, get_peft_model
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+
+from ..errors import ModelError
+from .logprobs import Model
+
+HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
+
+
+def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a model directory or hub name; an adapter without one takes its base model's.
+
+    Raises ModelError if there is none, or if it has no end-of-sequence token.
+    """
+    base = base_of_adapter(path)
+    source = path if base is None or (Path(path) / "tokenizer_config.json").exists() else base
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ValueError, ImportError) as error:
+        raise ModelError(f"no tokenizer can be read from {source!r}: {_first_line(error)}") from error
+    if tokenizer.eos_token_id is None:
+        raise ModelError(
+            f"the tokenizer of {source!r} has no end-of-sequence token, so a model could not learn where to stop. "
+            "Set eos_token in its tokenizer_config.json."
+        )
+    return tokenizer
+
+
+def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False) -> Model:
+    """A causal language model, or an adapter on its base model, in evaluation mode and with gradients off.
+
+    Raises ModelError if it cannot be read, is quantised, or is no LoRA adapter.
+    """
+    base_path = base_of_adapter(path)
+    source = base_path or path
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        if getattr(config, "quantization_config", None) is not None:
+            raise ModelError(f"{source} is quantised; TrueNorth trains unquantised weights. Give the original model.")
+        model = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+        )
+    except (OSError, ImportError) as error:
+        raise ModelError(f"the model {source!r} cannot be read: {_first_line(error)}") from error
+    except ValueError as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(
+            f"{source!r} is no causal language model that transformers knows: {_first_line(error)}"
+        ) from error
+    if base_path is not None:
+        model = PeftModel.from_pretrained(model, path)
+    return model.requires_grad_(False).eval()
+
+
+def base_of_adapter(path: str) -> str | None:
+    """The base model that an adapter directory names, or None if `path` is no adapter.
+
+    Raises ModelError for adapters other than LoRA.
+    """
+    file = Path(path) / "adapter_config.json"
+    if not file.exists():
+        return None
+    config: dict[str, Any] = json.loads(file.read_text())
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{file} is a {config.get('peft_type')} adapter; TrueNorth trains LoRA adapters only.")
+    return str(config["base_model_name_or_path"])
+
+
+def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str, dropout: float) -> PeftModel:
+    """`model` with a fresh trainable adapter, which changes nothing yet (B starts at zero).
+
+    Raises ModelError if no module has one of the names in `targets`.
+    """
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  -- PEFT divides it by the rank; a float is fine
+        target_modules=targets,
+        lora_dropout=dropout,
+        task_type="CAUSAL_LM",
+    )
+    try:
+        return get_peft_model(model, config)  # pyright: ignore[reportArgumentType, reportReturnType]
+    except ValueError as error:
+        raise ModelError(f"LoRA does not fit this model: {_first_line(error)}") from error
+
+
+def fingerprint(path: str) -> str:
+    """A hash of a model's files: configuration and weights, and of its base model's if it is an adapter.
+
+    Weight files above 256 MB enter by name, size and time of change. A hub name stands for itself.
+    """
+    digest = hashlib.sha256(path.encode() if not Path(path).is_dir() else b"")
+    for file in sorted(Path(path).glob("*")) if Path(path).is_dir() else []:
+        if file.suffix not in (".json", ".safetensors"):
+            continue
+        stat = file.stat()
+        digest.update(file.name.encode())
+        if stat.st_size > HASHED_WHOLE:
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        else:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if (base := base_of_adapter(path)) is not None:
+        digest.update(fingerprint(base).encode())
+    return digest.hexdigest()
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

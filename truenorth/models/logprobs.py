@@ -1,0 +1,104 @@
+"""Log-probs of packed responses under one model: prompts shared where that is exact, padded rows elsewhere."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+from transformers import PreTrainedModel
+
+from ..data.packing import PackedBatch
+from ..types import LogProbs
+from .attention import PackedMask
+from .head import Head
+
+Model = PreTrainedModel | PeftModel
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """How log-probs are computed under a model. `models.probe.scorer_for` chooses, by trying.
+
+    A shared scorer expects to be called within `packed_attention(model)`, or on a model switched to it for good.
+    """
+
+    model: Model
+    head: Head | None  # None: the model's own logits, whole
+    shared: bool  # prompts stand once; False: padded rows
+    fallback: str = ""  # why not shared, for the user
+
+    def __call__(self, batch: PackedBatch) -> LogProbs:
+        """Score every response of `batch`: [B, K] totals in float32 nats and lengths in tokens."""
+        return total_by_response(self.token_log_probs(batch), batch)
+
+    def token_log_probs(self, batch: PackedBatch) -> Tensor:
+        """[N] float32 nats, one per response token, in the batch's order."""
+        if self.shared:
+            assert self.head is not None
+            return self.head.token_log_probs(self._packed_hidden(batch)[batch.predictor], batch.targets)
+        rows, sequences, places = _pad(batch)
+        if self.head is None:
+            logits = self.model(input_ids=rows, attention_mask=sequences, use_cache=False).logits
+            at = logits.flatten(0, 1)[places].float()
+            return at.gather(1, batch.targets[:, None])[:, 0] - at.logsumexp(1)
+        hidden = backbone(self.model)(input_ids=rows, attention_mask=sequences, use_cache=False).last_hidden_state
+        return self.head.token_log_probs(hidden.flatten(0, 1)[places], batch.targets)
+
+    def _packed_hidden(self, batch: PackedBatch) -> Tensor:
+        """[T, D] hidden states after the last layer."""
+        mask = PackedMask.of(batch.layout, batch.tokens.device)
+        output = backbone(self.model)(
+            input_ids=batch.tokens[None], position_ids=batch.positions[None], attention_mask=mask, use_cache=False
+        )
+        return output.last_hidden_state[0]
+
+
+def total_by_response(token_log_probs: Tensor, batch: PackedBatch) -> LogProbs:
+    """[N] nats per token -> [B, K] nats per response."""
+    zeros = torch.zeros(batch.length.numel(), dtype=torch.float64, device=token_log_probs.device)
+    total = zeros.index_add(0, batch.owner, token_log_probs.double())  # float32 would lose 1e-4 in 250 terms
+    return LogProbs(total.float().view(batch.length.shape), batch.length)
+
+
+def base_of(model: Model) -> PreTrainedModel:
+    """The transformers model, without PEFT's wrapper. Its adapted layers stay adapted."""
+    return model.get_base_model() if isinstance(model, PeftModel) else model  # pyright: ignore[reportReturnType]
+
+
+def backbone(model: Model) -> torch.nn.Module:
+    """The model below its LM head."""
+    base = base_of(model)
+    return getattr(base, base.base_model_prefix)
+
+
+def unpack(batch: PackedBatch) -> list[Tensor]:
+    """The inputs of each response, prompt first and without its last token: B*K tensors of [prompt + response - 1]."""
+    layout, sequences = batch.layout, list[Tensor]()
+    for group, prompt, responses in zip(
+        batch.tokens.split(layout.groups), layout.prompts, layout.responses, strict=True
+    ):
+        first, *rest = group.split([prompt, *responses])
+        sequences.extend(torch.cat([first, response]) for response in rest)
+    return sequences
+
+
+def _pad(batch: PackedBatch) -> tuple[Tensor, Tensor, Tensor]:
+    """[S, L] inputs padded on the right, [S, L] which of them are real, [N] flat places that predict each target.
+
+    What follows a token cannot change it in a causal model, so padding on the right is exact, also in recurrent
+    layers.
+    """
+    sequences = unpack(batch)
+    rows = pad_sequence(sequences, batch_first=True)
+    real = pad_sequence([torch.ones_like(sequence) for sequence in sequences], batch_first=True)
+    places = [
+        torch.arange(len(sequence) - length, len(sequence), device=rows.device) + s * rows.shape[1]
+        for s, (sequence, length) in enumerate(zip(sequences, _lengths(batch.layout.responses), strict=True))
+    ]
+    return rows, real, torch.cat(places)
+
+
+def _lengths(responses: Sequence[Sequence[int]]) -> list[int]:
+    return [inputs + 1 for response in responses for inputs in response]  # + 1: the last token is no input

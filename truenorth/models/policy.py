@@ -1,0 +1,66 @@
+"""A model ready to be scored: how (shared prompts or padded rows), and in which precision."""
+
+import contextlib
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+
+from ..data.packing import PackedBatch
+from ..types import LogProbs
+from .attention import NAME
+from .logprobs import Model, Scorer, base_of
+from .probe import scorer_for
+
+Precision = Literal["float32", "bfloat16"]
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A model with its scorer. Scoring carries gradients unless the caller turns them off."""
+
+    model: Model
+    scorer: Scorer
+    precision: Precision
+
+    @classmethod
+    def of(cls, model: Model, precision: Precision) -> "Policy":
+        """Choose the scorer by trying, and leave the model attending through packed batches where it can."""
+        policy = cls(model, scorer_for(model), precision)
+        policy.attend_packed()
+        return policy
+
+    @property
+    def device(self) -> torch.device:
+        return base_of(self.model).device
+
+    def log_probs(self, batch: PackedBatch) -> LogProbs:
+        """[B, K] nats and lengths of every response in `batch`."""
+        with self.autocast():
+            return self.scorer(batch.to(self.device))
+
+    def autocast(self) -> torch.autocast:
+        """The precision of the matrix products; log-probs are float32 in any case."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
+
+    def attend_packed(self) -> None:
+        if self.scorer.shared:
+            base_of(self.model).set_attn_implementation(NAME)
+
+    @contextlib.contextmanager
+    def attending_natively(self, native: str) -> Generator[None]:
+        """Within it the model attends as transformers would, to generate text."""
+        base_of(self.model).set_attn_implementation(native)
+        try:
+            yield
+        finally:
+            self.attend_packed()
+
+
+def fast_precision(device: torch.device) -> Precision:
+    """bfloat16 where the device multiplies it faster than float32, else float32."""
+    if device.type == "cuda":
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
+    can = torch.cpu.get_capabilities()
+    return "bfloat16" if can.get("amx_bf16") or can.get("avx512_bf16") else "float32"

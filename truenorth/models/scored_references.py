@@ -1,0 +1,107 @@
+"""The live side of references: from a recipe's settings to something that scores a batch."""
+
+import copy
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from peft import PeftModel
+
+from ..data.packing import PackedBatch
+from ..data.tokens import TokenizedRows
+from ..errors import ModelError, SettingsError
+from ..types import LogProbs
+from .load import fingerprint, load_model
+from .policy import Policy, Precision
+from .reference_cache import ReferenceCache
+from .references import Cached, Frozen, OtherModel, Reference
+
+Scores = Callable[[PackedBatch], LogProbs]
+
+
+@dataclass(frozen=True, slots=True)
+class Start:
+    """What references may be made of, before the first step."""
+
+    policy: Policy  # as it starts: references to the start are taken from it now
+    path: str  # it was loaded from
+    cache: Path  # folder for computed log-probs
+    budget: int  # tokens per micro-batch
+    trust_remote_code: bool = False
+
+    @property
+    def precision(self) -> Precision:
+        return self.policy.precision
+
+
+def score_references(
+    references: Mapping[str, Reference], start: Start, used: Sequence[tuple[TokenizedRows, Sequence[int]]]
+) -> list[dict[str, Scores]]:
+    """For each data set of `used`, with the rows that will be asked for, what scores it under each reference.
+
+    Cached references are computed here, once. Must be called while the policy is still at its start.
+    Raises ModelError if another model's vocabulary differs, SettingsError for a reference it does not know.
+    """
+    scores: list[dict[str, Scores]] = [{} for _ in used]
+    for name, reference in references.items():
+        match reference:
+            case Cached(path=path):
+                source = start.policy if path is None else _other(path, start)
+                for (rows, indices), found in zip(used, scores, strict=True):
+                    cache = ReferenceCache(_cache_file(path or start.path, start, rows), rows)
+                    cache.fill(indices, source, budget=start.budget)
+                    found[name] = cache.log_probs
+            case OtherModel(path=path):
+                live = _no_gradients(_other(path, start).log_probs)
+                for found in scores:
+                    found[name] = live
+            case Frozen():
+                live = _no_gradients(_frozen(start))
+                for found in scores:
+                    found[name] = live
+            case _:
+                raise SettingsError(f"{type(reference).__name__} is no reference that training knows how to score.")
+    return scores
+
+
+def _no_gradients(scores: Scores) -> Scores:
+    return torch.no_grad()(scores)
+
+
+def _other(path: str, start: Start) -> Policy:
+    model = load_model(path, trust_remote_code=start.trust_remote_code)
+    model.to(start.policy.device)  # pyright: ignore[reportArgumentType]  -- transformers annotates it wrongly
+    ours, theirs = (m.get_input_embeddings().num_embeddings for m in (start.policy.model, model))
+    if ours != theirs:
+        raise ModelError(
+            f"the reference {path} has a vocabulary of {theirs} tokens, the policy one of {ours}: "
+            "their log-probs do not compare. A reference must share the policy's tokenizer."
+        )
+    return Policy.of(model, start.precision)
+
+
+def _frozen(start: Start) -> Scores:
+    """The policy as it is now: its fresh adapter switched off, or a copy."""
+    model = start.policy.model
+    if isinstance(model, PeftModel) and _is_fresh(model):
+
+        def without_adapter(batch: PackedBatch) -> LogProbs:
+            with model.disable_adapter():
+                return start.policy.log_probs(batch)
+
+        return without_adapter
+    frozen = copy.deepcopy(model).requires_grad_(False).eval()  # its own config too: attention is chosen per config
+    return Policy.of(frozen, start.precision).log_probs
+
+
+def _is_fresh(model: PeftModel) -> bool:
+    """Whether the adapter changes nothing yet: every B is zero. A loaded adapter is part of the reference."""
+    return not any(bool(p.any()) for name, p in model.named_parameters() if ".lora_B." in name)
+
+
+def _cache_file(path: str, start: Start, rows: TokenizedRows) -> Path:
+    way = f"{start.precision} {start.policy.scorer.shared}"
+    key = hashlib.sha256(f"{fingerprint(path)} {rows.fingerprint} {way}".encode()).hexdigest()
+    return start.cache / "references" / f"{key[:32]}.npy"

@@ -1,0 +1,154 @@
+"""The training loop: steps, log lines, evaluations, checkpoints, and how a run stops."""
+
+import json
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import FrameType
+
+from ..data.loader import Steps
+from ..errors import NumericsError
+from ..optim.update import Update
+from . import checkpoint
+from .checkpoint import Progress
+from .step import NotFinite, Player, Scores, train_step
+
+Record = Mapping[str, float | str]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What the loop needs besides the players: the rows, the schedule, and where things go."""
+
+    steps: Steps
+    references: Mapping[str, Scores]
+    update: Update  # for its learning rate over time
+    out: Path
+    save_every: int
+    keep_checkpoints: int
+    eval_every: int
+    evaluate: Callable[[], Mapping[str, float]] | None = None  # metrics of held-out rows, under the same names
+    watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
+    stop_after: int | None = None  # leave after this step, as if interrupted
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    progress: Progress
+    interrupted: bool
+
+
+def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
+    """Take the steps that remain after `progress`. Ctrl-C ends after the current step, with a checkpoint.
+
+    Raises NumericsError where a loss or gradient is not finite, after writing the rows to `not_finite.json`.
+    """
+    log = plan.out / "metrics.jsonl"
+    _cut_after(log, progress.step)
+    with _interrupts() as interrupted, log.open("a") as lines:
+
+        def write(record: Record) -> None:
+            lines.write(json.dumps(record) + "\n")
+            lines.flush()
+            plan.watch(record)
+
+        while progress.step < plan.steps.count:
+            progress = _step(players, plan, progress, write)
+            last = progress.step == plan.steps.count
+            if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
+                write({"step": progress.step, "split": "eval", **plan.evaluate()})
+            stopping = interrupted() or progress.step == plan.stop_after
+            if last or stopping or progress.step % plan.save_every == 0:
+                os.fsync(lines.fileno())
+                checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints)
+            if stopping and not last:
+                return Outcome(progress, interrupted=True)
+    return Outcome(progress, interrupted=False)
+
+
+def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Callable[[Record], None]) -> Progress:
+    """Take one step and log it."""
+    began = time.perf_counter()
+    rate = plan.update.learning_rate_at(progress.step, plan.steps.count)
+    for player in players:
+        for group in player.optimizer.param_groups:
+            group["lr"] = rate * group.get("rate_scale", 1.0)
+    batches = plan.steps.batches(progress.step, budget=progress.budget)
+    try:
+        metrics = train_step(players, batches, plan.references)
+    except NotFinite as problem:
+        raise _with_rows(problem, plan, progress.step + 1) from problem
+    progress = replace(
+        progress,
+        step=progress.step + 1,
+        prompts=progress.prompts + sum(batch.prompts for batch in batches),
+        tokens=progress.tokens + sum(len(batch.tokens) for batch in batches),
+        seconds=progress.seconds + time.perf_counter() - began,
+    )
+    counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
+    record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
+    for i, metric in enumerate(metrics):
+        prefix = "" if i == 0 else f"player-{i}/"
+        record |= {prefix + name: value for name, value in metric.means().items()}
+    write(record)
+    return progress
+
+
+def _with_rows(problem: NotFinite, plan: Plan, step: int) -> NumericsError:
+    """Leave the rows of a loss that is no number in a file, and an error that names it."""
+    rows = [plan.steps.rows[i] for i in problem.rows]
+    file = plan.out / "not_finite.json"
+    places = [{"file": row.file, "row": row.row, "lengths": [len(r) for r in row.responses]} for row in rows]
+    file.write_text(json.dumps({"step": step, "problem": str(problem), "rows": places}, indent=1))
+    where = ", ".join(f"{row.file} row {row.row}" for row in rows[:3])
+    return NumericsError(
+        f"step {step}: {problem}. The weights are as they were before this step. Rows: {where}"
+        f"{', ...' if len(rows) > 3 else ''}; all of them are in {file}. "
+        "Try a lower --learning-rate, or look at the rows."
+    )
+
+
+def _cut_after(log: Path, step: int) -> None:
+    """Drop the log lines of steps that a kill took back, and a line that it cut in half."""
+    if not log.exists():
+        return
+    kept: list[str] = []
+    for line in log.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if record["step"] <= step:
+            kept.append(line + "\n")
+    new = log.with_suffix(".new")
+    new.write_text("".join(kept))
+    new.replace(log)
+
+
+@contextmanager
+def _interrupts() -> Generator[Callable[[], bool]]:
+    """Within it, the first Ctrl-C or SIGTERM only asks to stop; a second one stops at once.
+
+    Outside the main thread Python delivers no signals, and there is nothing to catch.
+    """
+    asked: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+
+    def ask(number: int, _: FrameType | None) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield lambda: bool(asked)
+    finally:
+        for s, handler in before.items():
+            signal.signal(s, handler)

@@ -1,0 +1,76 @@
+"""What is logged of a step, summed on the device: one transfer per log line, none per micro-batch."""
+
+from collections.abc import Iterable, Mapping
+
+import torch
+from torch import Tensor
+
+from ..recipe import Objective
+from ..types import Candidates
+
+
+class Metrics:
+    """Sums over the prompts of one or more steps, under the names that dashboards of this field know.
+
+    rewards/chosen, rewards/rejected  the policy's implicit rewards (rejected: the mean of all but the best)
+    rewards/margins, /accuracies      chosen minus the best rejected, and how often that is positive (ties count half)
+    logps/chosen, logps/rejected      nats per response
+    kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
+                                      not write it is a drift and can be negative
+    lengths/chosen, lengths/rejected  tokens
+    """
+
+    def __init__(self) -> None:
+        self.sums: dict[str, Tensor] = {}
+        self.prompts = 0
+        self.grad_norm: Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, candidates: Candidates, losses: Tensor, objective: Objective) -> None:
+        """Add a micro-batch: `losses` is [B], before weights."""
+        self.prompts += losses.shape[0]
+        for name, values in per_prompt(candidates, losses, objective).items():
+            self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
+
+    def means(self) -> dict[str, float]:
+        """Each metric's mean over the prompts. Waits for the device, once."""
+        names = list(self.sums)
+        values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
+        means = {name: value / self.prompts for name, value in zip(names, values, strict=True)}
+        if self.grad_norm is not None:
+            means["grad_norm"] = float(self.grad_norm)
+        return means
+
+
+def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> Mapping[str, Tensor]:
+    """[B] of every metric. Needs no gradients."""
+    policy, rewards = candidates.policy, objective.implicit_rewards(candidates)
+    metrics = {
+        "loss": losses,
+        "rewards/chosen": rewards[:, 0],
+        "logps/chosen": policy.total[:, 0],
+        "lengths/chosen": policy.length[:, 0].float(),
+    }
+    if policy.total.shape[1] > 1:
+        margin = rewards[:, 0] - rewards[:, 1:].amax(1)
+        metrics |= {
+            "rewards/rejected": rewards[:, 1:].mean(1),
+            "rewards/margins": margin,
+            "rewards/accuracies": 0.5 * ((margin > 0).float() + (margin >= 0).float()),
+            "logps/rejected": policy.total[:, 1:].mean(1),
+            "lengths/rejected": policy.length[:, 1:].float().mean(1),
+        }
+    for name in candidates.references:
+        metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
+    return metrics
+
+
+def merge(parts: Iterable[Metrics]) -> Metrics:
+    """The metrics of several steps as if they were one; the gradient's norm is the last one's."""
+    total = Metrics()
+    for part in parts:
+        total.prompts += part.prompts
+        for name, value in part.sums.items():
+            total.sums[name] = total.sums.get(name, torch.zeros_like(value)) + value
+        total.grad_norm = part.grad_norm
+    return total
