@@ -1,0 +1,193 @@
+"""Tokens of rows, in a memory-mapped Arrow file: two million rows take no more memory than those in use."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+Ints = npt.NDArray[np.int32]
+ROWS_PER_BLOCK = 1024
+
+SCHEMA = pa.schema(
+    [
+        ("prompt", pa.list_(pa.int32())),
+        ("responses", pa.list_(pa.list_(pa.int32()))),
+        ("scores", pa.list_(pa.float64())),
+        ("columns", pa.string()),  # JSON
+        ("file", pa.string()),
+        ("row", pa.int64()),
+        ("key", pa.string()),
+        ("share", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class TokenizedRow:
+    """One prompt with K responses, best first, as token ids."""
+
+    prompt: Ints  # at least 1 token
+    responses: tuple[Ints, ...]  # [K], at least 1 token each
+    scores: tuple[float, ...] | None  # [K], higher is better
+    columns: Mapping[str, float]  # weight, label, margin, ...
+    file: str
+    row: int  # 1-based
+    key: str  # of the token ids, the same on every machine
+
+
+def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
+    """32 hex digits that stand for these token ids and their order."""
+    digest = hashlib.blake2b(digest_size=16)
+    for part in (prompt, *responses):
+        digest.update(len(part).to_bytes(8, "little"))
+        digest.update(np.ascontiguousarray(part, dtype="<i4").tobytes())
+    return digest.hexdigest()
+
+
+class TokenizedRows(Sequence[TokenizedRow]):
+    """Rows in an Arrow file. Lengths are in memory, tokens are read from the file when asked for."""
+
+    def __init__(self, table: pa.Table) -> None:
+        self._blocks: list[Any] = table.to_batches()
+        self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
+        prompts, responses, candidates = _sizes(self._blocks)
+        self.prompt_lengths = prompts  # [R] int64 tokens
+        self.response_lengths = responses  # [sum of K] int64 tokens, row after row
+        self.candidates = candidates  # [R] int64, K
+        self.first = np.concatenate([[0], np.cumsum(candidates)])  # [R + 1], where each row's responses begin
+        self.lengths = prompts + _sums(responses, self.first)  # [R] int64, tokens with the prompt once
+        self.shares = _floats(self._blocks, "share")  # [R] float64, how often an epoch takes the row
+
+    @classmethod
+    def open(cls, path: Path) -> "TokenizedRows":
+        """The rows of a file that `write` made, memory-mapped."""
+        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+
+    @classmethod
+    def of(cls, rows: Iterable[TokenizedRow], *, share: float = 1.0) -> "TokenizedRows":
+        """The rows given, in memory: for rounds and tests."""
+        return cls(pa.Table.from_batches([_block([(row, share) for row in rows])], SCHEMA))
+
+    def __len__(self) -> int:
+        return int(self._ends[-1]) if len(self._ends) else 0
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self._at(i) for i in range(*index.indices(len(self)))]
+        i = int(index) + (len(self) if index < 0 else 0)
+        if not 0 <= i < len(self):
+            raise IndexError(f"row {index} of {len(self)}.")
+        return self._at(i)
+
+    def _at(self, i: int) -> TokenizedRow:
+        b = int(np.searchsorted(self._ends, i, side="right"))
+        block = self._blocks[b]
+        at = i - int(self._ends[b]) + block.num_rows
+        value = {name: block.column(n)[at] for n, name in enumerate(SCHEMA.names[:-1])}
+        scores = value["scores"].as_py()
+        return TokenizedRow(
+            prompt=value["prompt"].values.to_numpy(),
+            responses=tuple(response.values.to_numpy() for response in value["responses"].values),
+            scores=None if scores is None else tuple(scores),
+            columns=json.loads(value["columns"].as_py()),
+            file=value["file"].as_py(),
+            row=value["row"].as_py(),
+            key=value["key"].as_py(),
+        )
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest prompt with one response."""
+        if not len(self):
+            return 0
+        return int((np.repeat(self.prompt_lengths, self.candidates) + self.response_lengths).max())
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """32 hex digits that stand for all rows' token ids, in their order."""
+        digest = hashlib.blake2b(digest_size=16)
+        for block in self._blocks:
+            digest.update("".join(block.column(SCHEMA.names.index("key")).to_pylist()).encode())
+        return digest.hexdigest()
+
+
+def write(path: Path, rows: Iterable[tuple[TokenizedRow, float]]) -> None:
+    """Write rows, each with its source's share, to an Arrow file, a block at a time; the file appears when whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
+    try:
+        with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, SCHEMA) as out:
+            block: list[tuple[TokenizedRow, float]] = []
+            for row in rows:
+                block.append(row)
+                if len(block) == ROWS_PER_BLOCK:
+                    out.write_batch(_block(block))
+                    block = []
+            if block:
+                out.write_batch(_block(block))
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
+
+
+def _block(rows: Sequence[tuple[TokenizedRow, float]]) -> Any:
+    plain = [row for row, _ in rows]
+    responses = [response for row in plain for response in row.responses]
+    return pa.record_batch(
+        [
+            _lists([row.prompt for row in plain]),
+            pa.ListArray.from_arrays(_offsets([len(row.responses) for row in plain]), _lists(responses)),
+            pa.array([row.scores for row in plain], pa.list_(pa.float64())),
+            pa.array([json.dumps(dict(row.columns)) for row in plain], pa.string()),
+            pa.array([row.file for row in plain], pa.string()),
+            pa.array([row.row for row in plain], pa.int64()),
+            pa.array([row.key for row in plain], pa.string()),
+            pa.array([share for _, share in rows], pa.float64()),
+        ],
+        schema=SCHEMA,
+    )
+
+
+def _offsets(counts: Sequence[int]) -> Any:
+    return pa.array(np.concatenate([[0], np.cumsum(counts)]).astype(np.int32))
+
+
+def _lists(arrays: Sequence[Ints]) -> Any:
+    flat = np.concatenate([np.empty(0, np.int32), *arrays]).astype(np.int32)
+    return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(flat))
+
+
+def _sizes(blocks: Sequence[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Tokens of the prompts [R], tokens of the responses [sum of K], responses of the rows [R]."""
+
+    def lengths(array: Any) -> npt.NDArray[np.int64]:
+        return array.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+
+    empty = np.empty(0, np.int64)
+    prompts = [lengths(block.column(0)) for block in blocks]
+    responses = [lengths(block.column(1).flatten()) for block in blocks]
+    candidates = [lengths(block.column(1)) for block in blocks]
+    return (
+        np.concatenate([empty, *prompts]),
+        np.concatenate([empty, *responses]),
+        np.concatenate([empty, *candidates]),
+    )
+
+
+def _floats(blocks: Sequence[Any], name: str) -> npt.NDArray[np.float64]:
+    columns = [block.column(SCHEMA.names.index(name)).to_numpy() for block in blocks]
+    return np.concatenate([np.empty(0, np.float64), *columns])
+
+
+def _sums(values: npt.NDArray[np.int64], first: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """The sum of each stretch values[first[i] : first[i + 1]]."""
+    totals = np.concatenate([[0], np.cumsum(values)])
+    return totals[first[1:]] - totals[first[:-1]]
