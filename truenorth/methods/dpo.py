@@ -44,7 +44,7 @@ class DPO(Objective):
 
 
 def recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:
-    """DPO; `settings` are the objective's."""
+    """DPO; `settings` are those of `DPO`."""
     return Recipe(
         method="dpo",
         objective=DPO(**settings),

@@ -2,9 +2,8 @@
 
 Paper    Ji et al. 2024, arXiv:2402.00856; beta is its beta_pi, reward_temperature its beta_r
 Recipe   code: AdamW with betas (0.9, 0.95), learning rate 1e-6, cosine without warm-up, clip 1.0
-Differs  from the authors' code in two ways: it divides all logits by its sampling temperature, 0.8, before taking
-         log-probabilities; ours are the model's own. Its epsilon is e^-10 and leaves the target unnormalised; ours
-         is 1e-3, which others report as the paper's.
+Differs  from the authors' code, which divides all logits by its sampling temperature, 0.8, before it takes their
+         log-probabilities, and fixes epsilon at e^-10 in a target left unnormalised. Ours is 1e-3, normalised.
 """
 
 import abc
@@ -27,7 +26,6 @@ class EXO(Objective):
     """Efficient Exact Optimization from pairs.
 
     Loss     Eq. 16:  KL( softmax(beta * r) || (1 - epsilon, epsilon) ),  r = log pi(y|x) - log pi_ref(y|x)
-             over the chosen and the rejected. DPO with smoothed labels is the same KL the other way round.
     """
 
     kind: ClassVar[str] = "exo"
@@ -59,9 +57,7 @@ class FromRewards(Objective, abc.ABC):
     invariances: ClassVar = frozenset({"prompt_shift", "permuted_rejected", "reward_shift"})
 
     beta: float = setting(0.5, "inverse temperature; larger stays nearer to the reference", source="code", gt=0)
-    reward_temperature: float = setting(
-        0.5, "of the rewards' softmax, in units of reward; smaller trusts them more", source="code", gt=0
-    )
+    reward_temperature: float = setting(0.5, "units of reward; smaller trusts rewards more", source="code", gt=0)
 
     def log_target(self, candidates: Candidates) -> Tensor:
         """[B, K] nats: log softmax(rewards / reward_temperature)."""
@@ -75,8 +71,8 @@ class FromRewards(Objective, abc.ABC):
 class EXOReward(FromRewards):
     """Efficient Exact Optimization from K responses with rewards.
 
-    Loss     L_exo:  KL( softmax(beta * r) || softmax(reward / reward_temperature) ),
-             r = log pi(y|x) - log pi_ref(y|x)
+    Loss     L_exo:  KL( softmax(beta * r) || q ),  r = log pi(y|x) - log pi_ref(y|x),
+             q = softmax(reward / reward_temperature)
     """
 
     kind: ClassVar[str] = "exo_rw"
@@ -91,8 +87,8 @@ class EXOReward(FromRewards):
 class DPOReward(FromRewards):
     """DPO from K responses with rewards: the forward-KL twin of EXO.
 
-    Loss     L_dpo-rw:  -sum_k q_k log softmax(beta * r)_k,  q = softmax(reward / reward_temperature),
-             r = log pi(y|x) - log pi_ref(y|x);  equal to KL(q || softmax(beta * r)) plus the entropy of q
+    Loss     L_dpo-rw:  -sum q log softmax(beta * r),  r = log pi(y|x) - log pi_ref(y|x),
+             q = softmax(reward / reward_temperature);  equal to KL( q || softmax(beta * r) ) plus the entropy of q
     """
 
     kind: ClassVar[str] = "dpo_rw"
@@ -110,15 +106,15 @@ def _recipe(objective: Objective, learning_rate: float) -> Recipe:
 
 
 def recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:
-    """EXO from pairs; `settings` are the objective's."""
+    """EXO from pairs; `settings` are those of `EXO`."""
     return _recipe(EXO(**settings), learning_rate)
 
 
 def reward_recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:
-    """EXO from K responses with rewards; `settings` are the objective's."""
+    """EXO from K responses with rewards; `settings` are those of `EXOReward`."""
     return _recipe(EXOReward(**settings), learning_rate)
 
 
 def forward_recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:
-    """DPO from K responses with rewards; `settings` are the objective's."""
+    """DPO from K responses with rewards; `settings` are those of `DPOReward`."""
     return _recipe(DPOReward(**settings), learning_rate)

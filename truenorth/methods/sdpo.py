@@ -41,7 +41,7 @@ class SDPO(Objective):
 
 
 def recipe(*, learning_rate: float = 1e-5, **settings: float) -> Recipe:
-    """Softmax-DPO; `settings` are the objective's."""
+    """Softmax-DPO; `settings` are those of `SDPO`."""
     return Recipe(
         method="sdpo",
         objective=SDPO(**settings),

@@ -39,7 +39,7 @@ class SimPO(Objective):
 
 
 def recipe(*, learning_rate: float = 6e-7, **settings: float) -> Recipe:
-    """SimPO; `settings` are the objective's."""
+    """SimPO; `settings` are those of `SimPO`."""
     return Recipe(
         method="simpo",
         objective=SimPO(**settings),
