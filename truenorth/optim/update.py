@@ -49,7 +49,8 @@ class Update(Part, abc.ABC):
         >>> AdamW(learning_rate=1.0, warmup_steps=2, decay="linear").learning_rate_at(0, 4)
         0.5
         """
-        warmup = self.warmup_steps or math.ceil(self.warmup_share * steps)
+        share = round(self.warmup_share * steps, 9)  # 0.07 * 100 is a little more than 7
+        warmup = self.warmup_steps or math.ceil(share)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(1, steps - warmup)  # in [0, 1)
