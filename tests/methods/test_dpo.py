@@ -47,5 +47,5 @@ def test_dpo_refuses_a_beta_that_is_not_positive(beta):
 
 
 def test_dpo_refuses_labels_that_say_nothing():
-    with pytest.raises(SettingsError, match="at 0.5 the labels say nothing"):
+    with pytest.raises(SettingsError, match=r"at 0\.5 the labels say nothing"):
         DPO(label_smoothing=0.5)

@@ -27,7 +27,7 @@ def sizes(objective):
     return range(fewest, (most or fewest + 2) + 1)
 
 
-def drawn(objective, seed, k):
+def drawn(seed, k):
     """Two prompts with `k` responses, all numbers random."""
     generator = torch.Generator().manual_seed(seed)
 
@@ -81,7 +81,7 @@ every_method = pytest.mark.parametrize("name", METHODS)
 @every_objective
 def test_gradients_agree_with_finite_differences(objective):
     for k in sizes(objective):
-        candidates = drawn(objective, seed=1, k=k)
+        candidates = drawn(seed=1, k=k)
 
         def loss(total, candidates=candidates):
             policy = LogProbs(total, candidates.policy.length)
@@ -105,14 +105,14 @@ def test_value_and_gradient_are_finite_at_ten_thousand_nats(objective):
 @pytest.mark.parametrize(("objective", "invariance"), pairs(declared=True))
 @given(st.integers(0, 2**31), st.floats(-20, 20))
 def test_declared_invariance_holds(objective, invariance, seed, by):
-    candidates = drawn(objective, seed, k=max(sizes(objective)))
+    candidates = drawn(seed, k=max(sizes(objective)))
     after = objective(changed(candidates, invariance, by))
     torch.testing.assert_close(after, objective(candidates), rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("objective", "invariance"), pairs(declared=False))
 def test_undeclared_invariance_has_a_counterexample(objective, invariance):
-    candidates = drawn(objective, seed=3, k=max(sizes(objective)))
+    candidates = drawn(seed=3, k=max(sizes(objective)))
     after = objective(changed(candidates, invariance, by=1.0))
     assert (after - objective(candidates)).abs().max() > 1e-3
 
@@ -125,21 +125,21 @@ def test_invariance_without_a_meaning_is_not_declared(objective):
 @pytest.mark.parametrize("objective", REFERRING.values(), ids=REFERRING)
 def test_initial_loss_is_the_loss_where_policy_and_reference_agree(objective):
     for k in sizes(objective):
-        candidates = drawn(objective, seed=5, k=k)
+        candidates = drawn(seed=5, k=k)
         candidates = dataclasses.replace(candidates, policy=candidates.references["initial"])
         torch.testing.assert_close(objective.initial_loss(candidates), objective(candidates))
 
 
 @every_objective
 def test_initial_loss_is_given_by_objectives_with_a_reference_only(objective):
-    given_by = objective.initial_loss(drawn(objective, seed=5, k=min(sizes(objective)))) is not None
+    given_by = objective.initial_loss(drawn(seed=5, k=min(sizes(objective)))) is not None
     assert given_by == bool(objective.references)
 
 
 @every_objective
 def test_loss_is_one_number_per_prompt_and_the_implicit_reward_one_per_response(objective):
     for k in sizes(objective):
-        candidates = drawn(objective, seed=7, k=k)
+        candidates = drawn(seed=7, k=k)
         assert objective(candidates).shape == (2,)
         assert objective.implicit_rewards(candidates).shape == (2, k)
 
@@ -147,7 +147,7 @@ def test_loss_is_one_number_per_prompt_and_the_implicit_reward_one_per_response(
 @every_objective
 def test_loss_of_a_prompt_does_not_depend_on_the_other_prompts(objective):
     assert objective.scope == "row"
-    both = drawn(objective, seed=9, k=max(sizes(objective)))
+    both = drawn(seed=9, k=max(sizes(objective)))
     second = scored(
         both.policy.total[1:],
         both.references["initial"].total[1:],

@@ -1,0 +1,66 @@
+"""A recipe: references that fit its objective, and changes that are validated."""
+
+import pytest
+from pydantic import ValidationError
+
+from truenorth.errors import SettingsError
+from truenorth.methods.dpo import DPO
+from truenorth.methods.simpo import SimPO
+from truenorth.models.references import Cached, Frozen
+from truenorth.optim.update import AdamW, RMSprop
+from truenorth.recipe import Recipe
+
+
+def recipe(**parts):
+    return Recipe(**{"method": "dpo", "objective": DPO(), "references": {"initial": Cached()}} | parts)
+
+
+def test_recipe_without_a_reference_that_the_objective_reads_is_refused():
+    with pytest.raises(SettingsError, match=r"DPO reads the reference\(s\) initial, and the recipe gives none"):
+        recipe(references={})
+
+
+def test_recipe_with_a_reference_that_nothing_reads_is_refused():
+    with pytest.raises(SettingsError, match=r"SimPO does not read the reference\(s\) initial: .* for nothing"):
+        recipe(objective=SimPO())
+
+
+def test_misspelt_part_names_the_nearest():
+    with pytest.raises(SettingsError, match=r"objectiv is not a setting of Recipe\. Did you mean objective\?"):
+        recipe(objectiv=DPO())
+
+
+def test_parts_may_be_given_as_they_are_saved():
+    given = recipe(references={"initial": {"kind": "frozen"}}, update={"kind": "rmsprop", "alpha": 0.9})
+    assert given == recipe(references={"initial": Frozen()}, update=RMSprop(alpha=0.9))
+
+
+def test_dump_keeps_the_fields_of_the_parts_real_classes():
+    dumped = recipe(objective=DPO(beta=0.7), update=RMSprop(alpha=0.9)).model_dump()
+    assert dumped["objective"]["beta"] == 0.7
+    assert dumped["update"]["alpha"] == 0.9
+    assert dumped["references"] == {"initial": {"kind": "cached", "path": None}}
+
+
+def test_update_is_adamw_unless_told():
+    assert recipe().update == AdamW()
+
+
+def test_replace_changes_one_part():
+    assert recipe().replace(objective=DPO(beta=0.7)) == recipe(objective=DPO(beta=0.7))
+
+
+def test_replace_validates_the_whole():
+    with pytest.raises(SettingsError, match="does not read"):
+        recipe().replace(objective=SimPO())
+
+
+def test_recipe_is_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe().method = "exo"
+
+
+@pytest.mark.parametrize("part", [{"objective": AdamW()}, {"update": DPO()}, {"references": {"initial": DPO()}}])
+def test_part_of_the_wrong_sort_is_refused(part):
+    with pytest.raises(SettingsError, match="must be a valid dictionary or instance of"):
+        recipe(**part)
