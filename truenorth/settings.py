@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic.fields import FieldInfo
 
 from .errors import SettingsError, did_you_mean
 
@@ -118,20 +119,7 @@ def table(settings: type[Settings]) -> list[dict[str, Any]]:
     '[1, inf)'
     """
     properties = settings.model_json_schema()["properties"]
-    rows: list[dict[str, Any]] = []
-    for name, field in settings.model_fields.items():
-        schema = properties[name]
-        rows.append(
-            {
-                "name": name,
-                "type": _type(schema),
-                "default": "required" if field.is_required() else schema.get("default"),
-                "range": _range(schema),
-                "source": schema.get("source", "ours"),
-                "description": schema.get("description", ""),
-            }
-        )
-    return rows
+    return [_row(name, field, properties[name]) for name, field in settings.model_fields.items()]
 
 
 def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
@@ -156,6 +144,18 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
             case _:
                 lines.append(f"{name}'s {path} {message[0].lower()}{message[1:]}, got {problem['input']!r}.")
     return SettingsError("\n".join(lines))
+
+
+def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> dict[str, Any]:
+    default = field.get_default(call_default_factory=True, validated_data={})
+    return {
+        "name": name,
+        "type": _type(schema),
+        "default": "required" if field.is_required() else schema.get("default", default),
+        "range": _range(schema),
+        "source": schema.get("source", "ours"),
+        "description": schema.get("description", ""),
+    }
 
 
 def _variants(schema: Mapping[str, Any]) -> list[Mapping[str, Any]]:
