@@ -204,3 +204,25 @@ def write_run(directory: Path, records: Sequence[Metrics] | None = None) -> Path
     for name, content in (("account", ACCOUNT), ("samples", SAMPLES), ("summary", SUMMARY)):
         (directory / f"{name}.json").write_text(json.dumps(content))
     return directory
+
+
+def ill(steps: int = STEPS, *, seed: int = 1) -> list[Metrics]:
+    """A run at ten times the learning rate: both responses fall, pairs are memorized, held-out accuracy turns back."""
+    records = healthy(steps, seed=seed)
+    for record in records:
+        step = float(record["step"])
+        done = learnt(int(step), steps)
+        early = 1 - math.exp(-12 * step / steps)
+        for name, fall in (("logps/chosen", 70.0), ("logps/rejected", 90.0)):
+            record[name] = float(record[name]) - fall * done
+        if record["split"] == "train":
+            record["rewards/accuracies"] = 0.5 + 0.5 * early
+            record["loss"] = 0.693 * (1 - early) + 0.001 * step / steps
+            record["grad_norm"] = 1.2 if step % 20 else 60.0
+        else:
+            turned = 0.7 - 0.16 * max(0.0, step / steps - 0.35) if step else 0.54
+            record |= {
+                f"rewards/accuracies{end}": turned + by for end, by in (("", 0), ("/low", -0.05), ("/high", 0.05))
+            }
+            record["kl/sampled"] = 90.0 * done
+    return records

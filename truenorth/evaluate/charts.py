@@ -7,6 +7,7 @@ from ..train.evidence import Record, number, series
 from .plots import Chart, Colour, Line
 
 BOOKKEEPING = frozenset({"step", "split", "tokens", "seconds", "prompts", "count", "epoch"})  # no curves
+EXACT = frozenset({"learning_rate"})  # set, not measured
 BOUNDS = ("/low", "/high")  # of an evaluation's interval
 
 
@@ -62,7 +63,7 @@ def charts(records: Sequence[Record]) -> list[Chart]:
 
 def _line(records: Sequence[Record], metric: str, name: str, colour: Colour) -> Line:
     held_out, low, high = (series(records, metric + end, split="eval") for end in ("", *BOUNDS))
-    return Line(name, colour, series(records, metric), held_out, low, high)
+    return Line(name, colour, series(records, metric), held_out, low, high, exact=metric in EXACT)
 
 
 def _drawable(line: Line) -> bool:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from ..errors import DataError
-from ..train.evidence import Change, Evidence, number, percent
+from ..train.evidence import Change, Evidence, Finding, number, percent, short
 from .artifacts import Artifacts, BeforeAfter
 from .intervals import proportion
-from .plots import short
 
 ACCURACY = ("rewards/accuracies", "accuracy")  # as metrics.jsonl names it, and as people do
 SHARES = ("accurac", "rate", "share")  # a metric whose name holds one of these lies in [0, 1] and is shown in percent
@@ -39,6 +38,20 @@ class Row:
     before: Measured | None
     after: Measured | None
 
+    @property
+    def chance(self) -> float | None:
+        """What a coin would reach; None where a coin has no say."""
+        return 0.5 if self.name in ACCURACY else None
+
+    def place(self, value: float) -> float:
+        """Where a value lies on the row's line, in [0, 1]: shares from 0 to 100 %, others from 0 to the largest."""
+        if self.share:
+            return value
+        ends = [0.0]
+        for m in (self.before, self.after):
+            ends += [m.value, *((m.low, m.high) if m.bounded else ())] if m else []
+        return (value - min(ends)) / (max(ends) - min(ends) or 1.0)
+
     def say(self, measured: Measured | None) -> str:
         """`71 %` or `1.83`; a dash where it was not measured."""
         if measured is None:
@@ -60,7 +73,7 @@ class Figure:
 
     label: str
     value: str
-    detail: str = ""
+    details: tuple[str, ...] = ()
 
 
 def held_out_accuracy(artifacts: Artifacts) -> Row | None:
@@ -125,14 +138,11 @@ def figures(artifacts: Artifacts) -> list[Figure]:
     found: list[Figure] = []
     accuracy = held_out_accuracy(artifacts)
     if accuracy and accuracy.after:
-        before = f"from {accuracy.say(accuracy.before)}" if accuracy.before else ""
-        interval = f"95\u202f%: {accuracy.interval(accuracy.after)}" if accuracy.after.bounded else ""
-        detail = ", ".join(filter(None, (before, interval)))
-        found.append(Figure("Held-out accuracy", accuracy.say(accuracy.after), detail))
+        found.append(_figure(accuracy))
     if world := _first_of_world(artifacts):
         found.append(world)
     if (kl := sampled_kl(artifacts)) is not None:
-        found.append(Figure("Distance from the reference", short(kl), "nats of KL per response"))
+        found.append(Figure("Distance from the reference", short(kl), ("nats of KL per response",)))
     for label, metric, unit in (
         ("Reward margin", "rewards/margins", "chosen minus rejected"),
         ("Loss", "loss", "nats"),
@@ -141,7 +151,7 @@ def figures(artifacts: Artifacts) -> list[Figure]:
         if change := evidence.change(metric):
             found.append(Figure(label, short(change.end), _came_from(change, unit)))
     seconds = summary.seconds or 0.0
-    speed = f"{summary.tokens_per_second:,.0f} tokens per second" if summary.tokens_per_second else ""
+    speed = (f"{summary.tokens_per_second:,.0f} tokens per second",) if summary.tokens_per_second else ()
     if seconds:
         found.insert(3, Figure("Time", duration(seconds), speed))
     return found[:4]
@@ -161,27 +171,42 @@ def duration(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60} min"
 
 
-def _came_from(change: Change, unit: str) -> str:
-    return f"{unit}, from {short(change.start)}"
+def verdict(findings: list[Finding]) -> tuple[str, str]:
+    """The worst level among the findings, and how many of each there are, in words."""
+    problems, watches = (sum(f.level == level for f in findings) for level in ("problem", "watch"))
+    fine = len(findings) - problems - watches
+    if not problems and not watches:
+        return "good", f"Nothing to change: {_count(fine, 'check')}, all well."
+    parts = [_count(problems, "problem")] * bool(problems) + [_count(watches, "thing") + " to watch"] * bool(watches)
+    return "problem" if problems else "watch", f"{' and '.join(parts)}; {_count(fine, 'check')} well."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+
+
+def _came_from(change: Change, unit: str) -> tuple[str, ...]:
+    return unit, f"was {short(change.start)}"
 
 
 def _first_of_world(artifacts: Artifacts) -> Figure | None:
     """The first number of the embedded world, such as the oracle's reward."""
-    if artifacts.summary.world is None:
-        return None
-    for row in rows(artifacts.summary.world):
-        if row.after:
-            before = f"from {row.say(row.before)}" if row.before else ""
-            interval = f"95\u202f%: {row.interval(row.after)}" if row.after.bounded else ""
-            return Figure(title(row.name), row.say(row.after), ", ".join(filter(None, (before, interval))))
-    return None
+    world = artifacts.summary.world
+    return next((_figure(row) for row in rows(world) if row.after), None) if world else None
+
+
+def _figure(row: Row) -> Figure:
+    before = (f"was {row.say(row.before)}",) if row.before else ()
+    bounded = row.after is not None and row.after.bounded
+    interval = (f"95\u202f%: {row.interval(row.after)}",) if bounded else ()
+    return Figure(title(row.name), row.say(row.after), before + interval)
 
 
 def title(metric: str) -> str:
     """A metric's name as a heading.
 
     >>> title("oracle_reward"), title("rewards/accuracies")
-    ('Oracle reward', 'Rewards: accuracies')
+    ('Oracle reward', 'Held-out accuracy')
     """
     if metric in ACCURACY:
         return "Held-out accuracy"

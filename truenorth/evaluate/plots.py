@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 
-from ..train.evidence import Series, smooth
+from ..train.evidence import Series, percent, short, smooth
 
 NO_POINTS = Series((), ())
 Colour = Literal["chosen", "rejected", "plain"]
@@ -28,7 +28,7 @@ STAND_INS = {
 }
 WIDTH, HEIGHT = 360, 190  # CSS pixels at a scale of 1: about a phone's width, so that text is never scaled down
 FONT_SIZE = 10.5
-SMOOTH_SHARE = 0.06  # of the points: enough to see a trend, too little to hide a spike
+SMOOTH_SHARE = 0.06  # of the points, twice: enough to see a trend, too little to hide a spike
 MOST_POINTS = 400  # of a line; more are thinned to the ends of each bin, which keeps every spike
 DROPPED = re.compile(
     "|".join(
@@ -56,13 +56,25 @@ class Line:
     held_out: Series = NO_POINTS
     low: Series = NO_POINTS
     high: Series = NO_POINTS
+    exact: bool = False  # a setting rather than a measurement: nothing to average
 
     @property
     def last(self) -> float:
         """What the legend says: the last evaluation, else the end of the moving average."""
         if len(self.held_out):
             return self.held_out.values[-1]
-        return smooth(self.train.values, window(self.train))[-1]
+        return self.average.values[-1]
+
+    @property
+    def first(self) -> float:
+        """The value of the same kind at the start."""
+        return self.held_out.values[0] if len(self.held_out) else self.average.values[0]
+
+    @property
+    def average(self) -> Series:
+        """The moving average of the training steps."""
+        width = 1 if self.exact else max(1, round(SMOOTH_SHARE * len(self.train)))
+        return Series(self.train.steps, tuple(smooth(smooth(self.train.values, width), width)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +90,7 @@ class Chart:
     @property
     def label(self) -> str:
         """The chart in words, for who cannot see it."""
-        ends = (f"{line.name} from {self.say(_first(line))} to {self.say(line.last)}" for line in self.lines)
+        ends = (f"{line.name} from {self.say(line.first)} to {self.say(line.last)}" for line in self.lines)
         return f"{self.title}, {self.unit}: {'; '.join(ends)}."
 
     @property
@@ -88,7 +100,7 @@ class Chart:
 
     def say(self, value: float) -> str:
         """A value as the axis writes it."""
-        return f"{100 * value:.0f}\u202f%" if self.share else short(value)
+        return percent(value) if self.share else short(value)
 
 
 def svg(chart: Chart) -> str:
@@ -102,28 +114,6 @@ def svg(chart: Chart) -> str:
             _draw(axes, line)
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return _page_svg(out.getvalue(), chart.label)
-
-
-def short(value: float) -> str:
-    """A number in at most four digits, with a true minus sign.
-
-    >>> short(-97.31), short(5e-7), short(12000)
-    ('−97.3', '5e-7', '12,000')
-    """
-    if value == 0 or not math.isfinite(value):
-        text = f"{value:.0f}"
-    elif abs(value) >= 100:
-        text = f"{value:,.0f}"
-    elif abs(value) < 1e-3:
-        text = re.sub(r"e-0?", "e-", f"{value:.2g}")
-    else:
-        text = f"{value:.3g}"
-    return text.replace("-", "−") if "e" not in text else text
-
-
-def window(series: Series) -> int:
-    """Points of the moving average."""
-    return max(1, round(SMOOTH_SHARE * len(series)))
 
 
 def thin(series: Series) -> Series:
@@ -143,7 +133,7 @@ def _frame(axes: Axes, chart: Chart) -> None:
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(STAND_INS["grid"])
     axes.tick_params(length=0, pad=5, colors=STAND_INS["muted"], labelsize=FONT_SIZE)
-    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, chart)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
@@ -163,23 +153,17 @@ def _tick(chart: Chart, value: float, _: int) -> str:
 def _draw(axes: Axes, line: Line) -> None:
     colour, card = STAND_INS[line.colour], STAND_INS["card"]
     if len(line.train):
-        raw, mean = thin(line.train), thin(Series(line.train.steps, _smoothed(line.train)))
-        axes.plot(raw.steps, raw.values, color=colour, linewidth=0.8, alpha=0.28)
+        raw, mean = thin(line.train), thin(line.average)
+        axes.plot(raw.steps, raw.values, color=colour, linewidth=0.8, alpha=0.0 if line.exact else 0.28)
         axes.plot(mean.steps, mean.values, color=colour, linewidth=2.0, solid_capstyle="round")
+    else:
+        axes.plot(line.held_out.steps, line.held_out.values, color=colour, linewidth=2.0)
     if len(line.low) and line.low.steps == line.high.steps:
         axes.vlines(line.low.steps, line.low.values, line.high.values, color=colour, linewidth=1.4, zorder=4)
     if len(line.held_out):
         marks = axes.plot(line.held_out.steps, line.held_out.values, "o", color=colour, markersize=6.5, zorder=5)
         marks[0].set_markerfacecolor(card)
         marks[0].set_markeredgewidth(1.6)
-
-
-def _smoothed(series: Series) -> tuple[float, ...]:
-    return tuple(smooth(series.values, window(series)))
-
-
-def _first(line: Line) -> float:
-    return line.held_out.values[0] if len(line.held_out) else _smoothed(line.train)[0]
 
 
 def _page_svg(drawn: str, label: str) -> str:

@@ -10,11 +10,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from ..train.diagnosis import diagnose
-from ..train.evidence import Finding
+from ..train.evidence import Finding, short
 from . import headline
 from .artifacts import Artifacts, Citation, read
 from .charts import charts
-from .plots import short, svg
+from .plots import svg
 from .samples import diagnose_samples
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -46,13 +46,15 @@ def render(artifacts: Artifacts) -> str:
     """The page. Every text from a model or a file is escaped."""
     summary = artifacts.summary
     measured = [part for part in (summary.evaluation, summary.world) if part]
+    found = findings(artifacts)
     return _environment().get_template("report.html.j2").render(
         a=artifacts,
         summary=summary,
-        method=headline.name(artifacts),
+        method=summary.title or headline.name(artifacts),
         headline=headline.headline(artifacts),
         figures=headline.figures(artifacts),
-        findings=findings(artifacts),
+        findings=found,
+        verdict=headline.verdict(found),
         before_after=[row for part in measured for row in headline.rows(part)],
         charts=[(chart, Markup(svg(chart))) for chart in charts(artifacts.records)],
         recipe=flat(artifacts.recipe),

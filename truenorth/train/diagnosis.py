@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from . import stability
-from .evidence import Evidence, Finding, Record, percent, smooth
+from .evidence import NOISE, Evidence, Finding, Record, percent, short, smooth
 
 LEAST_STEPS = 10  # logged steps, below which two windows overlap and nothing is a trend
 
@@ -65,8 +65,8 @@ def displacement(evidence: Evidence) -> Finding | None:
     length = _length(evidence)
     fall, per_token = -chosen.by, -chosen.by / length
     moved = (
-        f"The log-probability of chosen responses went from {chosen.start:.1f} to {chosen.end:.1f} nats "
-        f"({-per_token:+.2g} per token), that of rejected ones from {rejected.start:.1f} to {rejected.end:.1f}."
+        f"The log-probability of chosen responses went from {short(chosen.start)} to {short(chosen.end)} nats "
+        f"({short(-per_token)} per token), of rejected ones from {short(rejected.start)} to {short(rejected.end)}."
     )
     if not chosen.clear or per_token < DISPLACED or fall < DISPLACED_LEAST:
         mild = chosen.clear and fall > 0
@@ -87,19 +87,19 @@ UNMOVED_TITLE = "The policy has hardly moved"
 def divergence(evidence: Evidence) -> Finding | None:
     """Whether the distance from the reference is in the range of runs that end well.
 
-    `kl/sampled` is KL(policy || reference) on the policy's own samples. Without it, `kl/initial` tells how far the
+    `kl/sampled` is KL(policy ‖ reference) on the policy's own samples. Without it, `kl/initial` tells how far the
     log-probabilities of the rows' responses drifted; that can be negative, and near 0 for a policy that moved.
     """
     sampled, drift = evidence.held_out("kl/sampled").values, evidence.change("kl/initial")
     length = _length(evidence)
     if sampled:
         distance = sampled[-1]
-        said = f"KL(policy || reference) is {distance:.3g} nats per response, {distance / length:.2g} per token"
+        said = f"KL(policy ‖ reference) is {short(distance)} nats per response, {short(distance / length)} per token"
     elif drift is not None:
         distance, way = abs(drift.end), "above" if drift.end > 0 else "below"
         said = (
-            f"The policy's log-probability of the rows' responses is on average {distance:.3g} nats {way} the "
-            f"reference's, {distance / length:.2g} per token"
+            f"The policy's log-probability of the rows' responses is on average {short(distance)} nats {way} the "
+            f"reference's, {short(distance / length)} per token"
         )
     else:
         return None
@@ -123,12 +123,13 @@ def saturation(evidence: Evidence) -> Finding | None:
     window = max(5, len(loss) // 10)
     pairs = zip(loss.steps, smooth(loss.values, window), smooth(accuracy.values, window), strict=True)
     done = [a >= SATURATED_ACCURACY and v <= SATURATED_LOSS * change.start for _, v, a in pairs]
+    fine = Finding("good", "Not saturated", f"The loss went from {short(change.start)} to {short(change.end)}.")
     if not done[-1]:
-        return None
+        return fine
     since = loss.steps[max((i + 1 for i, d in enumerate(done) if not d), default=0)]
     share = since / evidence.last_step
     if share > SATURATED_BY:
-        return None
+        return fine
     return Finding(
         "problem" if share < SATURATED_EARLY else "watch",
         "Margins are saturated",
@@ -163,7 +164,8 @@ def lengths(evidence: Evidence) -> Finding | None:
             "by being long.",
             "a length-normalized method (`truenorth methods`), or rows balanced by length",
         )
-    return None
+    besides = f", rejected ones {rejected:.0f}" if rejected else ""
+    return Finding("good", "Lengths are steady", f"Chosen responses have {chosen:.0f} tokens{besides}.")
 
 
 def accuracy(evidence: Evidence) -> Finding | None:
@@ -181,7 +183,7 @@ def accuracy(evidence: Evidence) -> Finding | None:
     interval = f"(95\u202f%: {percent(bounds[0])} to {percent(bounds[1])})"
     if bounds[1] < 0.5:
         sentence = f"{said} {interval}, less often than a coin would: chosen and rejected may be reversed."
-        setting = "--set run.columns to swap chosen and rejected, after `truenorth inspect`"
+        setting = "swap chosen and rejected (run.columns), after a look with `truenorth inspect`"
         return Finding("problem", "Below chance: are the labels reversed?", sentence, setting)
     if bounds[0] <= 0.5 and value < CHANCE_MOST:
         sentence = f"{said} {interval}: this cannot be told from chance."
@@ -207,7 +209,7 @@ def generalization(evidence: Evidence) -> Finding | None:
         )
     said = f"Accuracy is {percent(train.end)} on training pairs and {percent(last)} on held-out ones"
     gap = train.end - last
-    if gap > LAGS and train.end > upper:
+    if gap > LAGS and train.end - NOISE * train.error > upper:
         level = "problem" if gap > LAGS_FAR else "watch"
         return Finding(level, "Held-out accuracy lags", f"{said}: the run learns rows, not a preference.", setting)
     return Finding("good", "What is learnt carries over", f"{said}.")

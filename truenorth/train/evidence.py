@@ -1,6 +1,7 @@
 """What a diagnosis rests on: series of logged metrics, how far each moved, and whether that is more than noise."""
 
 import math
+import re
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ Level = Literal["good", "watch", "problem"]
 WINDOW_SHARE = 0.1  # of the logged steps: start and end are means over a tenth, since single batches are noisy
 WINDOW_LEAST = 5  # points in a window, below which its spread says nothing
 EARLY_SHARE = 0.05  # an evaluation within the first twentieth of the run stands for its start
-NOISE = 2.0  # standard errors that a movement must exceed to be one
+NOISE = 3.0  # standard errors that a movement must exceed: windows are short and many metrics are looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,12 +120,12 @@ class Evidence:
     def lower_rate(self) -> str:
         """Advice to halve the learning rate, with numbers where it was logged."""
         rate = max(self.train("learning_rate").values, default=0.0)
-        return f"--learning-rate {rate / 2:.2g} (now {rate:.2g})" if rate > 0 else "a lower --learning-rate"
+        return f"--learning-rate {short(rate / 2)} (now {short(rate)})" if rate > 0 else "a lower --learning-rate"
 
     def higher_rate(self) -> str:
         """Advice to raise the learning rate three times, with numbers where it was logged."""
         rate = max(self.train("learning_rate").values, default=0.0)
-        return f"--learning-rate {3 * rate:.2g} (now {rate:.2g})" if rate > 0 else "a higher --learning-rate"
+        return f"--learning-rate {short(3 * rate)} (now {short(rate)})" if rate > 0 else "a higher --learning-rate"
 
     def higher_beta(self) -> str:
         """`, or --set beta=0.2 (now 0.1)`; empty for a method without beta."""
@@ -138,3 +139,20 @@ def percent(share: float) -> str:
     '71 %'
     """
     return f"{100 * share:.0f}\u202f%"
+
+
+def short(value: float) -> str:
+    """A number in at most four digits, with a true minus sign.
+
+    >>> short(-97.31), short(5e-7), short(12000)
+    ('−97.3', '5e-7', '12,000')
+    """
+    if value == 0 or not math.isfinite(value):
+        text = f"{value:.0f}"
+    elif abs(value) >= 100:
+        text = f"{value:,.0f}"
+    elif abs(value) < 1e-3:
+        text = re.sub(r"e-0?", "e-", f"{value:.2g}")
+    else:
+        text = f"{value:.3g}"
+    return text.replace("-", "−") if "e" not in text else text

@@ -51,7 +51,7 @@ def learning_rate(evidence: Evidence) -> Finding | None:
     if _often(bursts, len(norms)):
         signs.append(f"the gradient norm burst to {BURST:.0f} times its recent value at {bursts} steps")
     if not signs:
-        return None
+        return Finding("good", "The steps are steady", "No jumps of the loss, no bursts of the gradient norm.")
     worst = "rose" in signs[0] or len(signs) > 1
     sentence = f"{'; '.join(signs)}. Steps this large undo what earlier ones learnt."
     setting = f"{evidence.lower_rate()}, or --set update.warmup_steps=10 and more"
