@@ -60,11 +60,17 @@ class Steps:
         """The micro-batches of step `step`, of at most `budget` tokens each, the largest first."""
         return batches(self.rows, self.indices(step), budget=budget)
 
-    def largest(self, *, budget: int) -> list[PackedBatch]:
-        """A micro-batch as large as any of the run: the longest rows, as many as `budget` allows."""
+    def largest(self, *, budget: int) -> PackedBatch:
+        """A micro-batch as large as any of the run: the longest row, and whatever fills the budget best beside it."""
         used = np.asarray(self.used())
-        longest = used[np.argsort(-self.rows.lengths[used], kind="stable")][: self.batch_size]
-        return batches(self.rows, longest.tolist(), budget=budget)[:1]
+        by_length = used[np.argsort(-self.rows.lengths[used], kind="stable")]
+        chosen, room = [int(by_length[0])], budget - int(self.rows.lengths[by_length[0]])
+        alike = by_length[1:][self.rows.candidates[by_length[1:]] == self.rows.candidates[chosen[0]]]
+        for i in alike.tolist():
+            if len(chosen) < self.batch_size and self.rows.lengths[i] <= room:
+                chosen.append(i)
+                room -= int(self.rows.lengths[i])
+        return pack([self.rows[i] for i in chosen], chosen)
 
 
 def batches(rows: TokenizedRows, indices: Sequence[int], *, budget: int) -> list[PackedBatch]:

@@ -62,6 +62,11 @@ def newest(folder: Path) -> Path | None:
     return found[-1] if found else None
 
 
+def read_progress(checkpoint: Path) -> Progress:
+    """How far the run was at `checkpoint`, without its tensors."""
+    return Progress(**json.loads((checkpoint / "state.json").read_text())["progress"])
+
+
 def restore(checkpoint: Path, players: Sequence[Player]) -> Progress:
     """Put parameters, optimizers and random state back as they were, to the bit.
 
@@ -79,7 +84,7 @@ def restore(checkpoint: Path, players: Sequence[Player]) -> Progress:
                 ours[name].copy_(tensor)
         _restore_optimizer(player, load_file(checkpoint / f"optimizer-{i}.safetensors"), plain["optimizers"][i])
     _restore_random_state(load_file(checkpoint / "random.safetensors"))
-    return Progress(**plain["progress"])
+    return read_progress(checkpoint)
 
 
 def _all(folder: Path) -> list[Path]:
