@@ -230,6 +230,16 @@ def test_description_says_what_the_data_must_bring():
     }
 
 
+def test_users_own_method_is_described_with_what_there_is():
+    described = describe(f"{__name__}:my_recipe")
+    assert (described["paper"], described["settings"][0]["name"]) == ("", "push")
+
+
+def test_describing_an_unknown_method_names_the_nearest():
+    with pytest.raises(SettingsError, match=r"Did you mean simpo\?"):
+        describe("simp")
+
+
 def test_files_with_several_losses_are_described_class_by_class():
     assert describe("dpo_rw")["title"] == "DPO from K responses with rewards: the forward-KL twin of EXO"
     assert describe("dpo_rw")["paper"] == describe("exo")["paper"]

@@ -42,8 +42,10 @@ def recipe(name: str, **settings: Any) -> "Recipe":
 
 
 def describe(name: str) -> dict[str, Any]:
-    """What `truenorth methods NAME` shows: title, paper, loss, differs, needs, and a row per setting."""
-    return {"name": name, **contract_of(recipe(name), importlib.import_module(METHODS[name].partition(":")[0]))}
+    """What `truenorth methods NAME` shows: title, paper, loss, recipe, differs, needs, and a row per setting."""
+    described = recipe(name)  # first, for its message where there is no such method
+    module, _, _ = METHODS.get(name, name).partition(":")
+    return {"name": name, **contract_of(described, importlib.import_module(module))}
 
 
 def dump(recipe: "Recipe") -> dict[str, Any]:

@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
     """Title, paper, loss, recipe and differs as text; what the data must bring; every setting as a row.
 
-    Where a file holds several losses, each class has a `Loss` of its own and the module what they share.
+    Where a file holds several losses, each class has a `Loss` of its own and the module what they share. Rows that
+    a user's own docstring leaves out are empty.
     """
     objective = type(recipe.objective)
-    text = read(inspect.getdoc(module) or "")
+    text = {"title": "", "paper": "", "loss": "", "recipe": "ours", "differs": ""} | read(inspect.getdoc(module) or "")
     own = read(inspect.getdoc(objective) or "")
     text |= own if "loss" in own else {}
     defaults, source = recipe.update.model_dump(mode="json"), text["recipe"].partition(":")[0]
