@@ -7,51 +7,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from ..errors import DataError
 from ..train.evidence import Record
+from .account import Account, Values, Written
 
 T = TypeVar("T")
-Values = dict[str, JsonValue]
 
 
-class _Written(BaseModel):
-    """A record that another part wrote; fields that the report does not draw are left alone."""
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
-
-class Example(_Written):
-    file: str = ""
-    row: int | None = None
-    text: str = ""
-
-
-class Reason(_Written):
-    """Why rows were dropped, cut or flagged."""
-
-    name: str
-    count: int
-    fatal: bool = False
-    action: str = ""
-    example: Example | None = None
-
-
-class Account(_Written):
-    """What became of every row that was read."""
-
-    read: int | None = None
-    kept: int | None = None
-    dropped: int | None = None
-    reasons: list[Reason] = Field(default_factory=list[Reason])
-    mapping: list[str] = Field(default_factory=list[str])
-    lengths: Values = Field(default_factory=dict[str, JsonValue])
-    length_bias: Values = Field(default_factory=dict[str, JsonValue])
-    sharing: Values = Field(default_factory=dict[str, JsonValue])
-
-
-class Sample(_Written):
+class Sample(Written):
     """One prompt, answered before and after."""
 
     prompt: str
@@ -61,27 +26,27 @@ class Sample(_Written):
     reward_after: float | None = None
 
 
-class Citation(_Written):
+class Citation(Written):
     title: str
     authors: str = ""
     arxiv: str = ""
 
 
-class BeforeAfter(_Written):
+class BeforeAfter(Written):
     """Metrics by name; `NAME/low` and `NAME/high` bound them (95 %), `count` is what they were estimated from."""
 
     before: Values = Field(default_factory=dict[str, JsonValue])
     after: Values = Field(default_factory=dict[str, JsonValue])
 
 
-class StepZero(_Written):
+class StepZero(Written):
     """The loss that theory gives at policy = reference, and the one that was measured."""
 
     expected: float
     measured: float
 
 
-class Summary(_Written):
+class Summary(Written):
     """What the run says of itself at its end."""
 
     method: str = ""

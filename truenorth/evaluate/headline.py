@@ -202,14 +202,33 @@ def _figure(row: Row) -> Figure:
     return Figure(title(row.name), row.say(row.after), before + interval)
 
 
+TITLES = {
+    **dict.fromkeys(ACCURACY, "Held-out accuracy"),
+    "loss": "Held-out loss",
+    "rewards/margins": "Reward margin",
+    "kl/sampled": "Distance from the reference",
+}
+
+
+def told(measured: BeforeAfter) -> list[Row]:
+    """The rows for the table of before and after: what has a name of its own, an interval, or no curve."""
+    return [
+        row
+        for row in rows(measured)
+        if row.name in TITLES
+        or "/" not in row.name
+        or any(m is not None and m.bounded for m in (row.before, row.after))
+    ]
+
+
 def title(metric: str) -> str:
     """A metric's name as a heading.
 
     >>> title("oracle_reward"), title("rewards/accuracies")
     ('Oracle reward', 'Held-out accuracy')
     """
-    if metric in ACCURACY:
-        return "Held-out accuracy"
+    if metric in TITLES:
+        return TITLES[metric]
     words = metric.replace("_", " ").replace("/", ": ")
     return words[:1].upper() + words[1:]
 

@@ -1,6 +1,5 @@
 """report.html: one file that needs nothing else, written from a run directory. Works offline, prints, fits a phone."""
 
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from ..files import write_text
 from ..train.diagnosis import diagnose
 from ..train.evidence import Finding, short
 from . import headline
@@ -29,9 +29,7 @@ def write_report(run_directory: Path) -> Path:
     """
     page = render(read(run_directory))
     path = run_directory / "report.html"
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page, encoding="utf-8")
-    temporary.replace(path)
+    write_text(path, page)
     return path
 
 
@@ -55,11 +53,10 @@ def render(artifacts: Artifacts) -> str:
         figures=headline.figures(artifacts),
         findings=found,
         verdict=headline.verdict(found),
-        before_after=[row for part in measured for row in headline.rows(part)],
+        before_after=[row for part in measured for row in headline.told(part)],
         charts=[(chart, Markup(svg(chart))) for chart in charts(artifacts.records)],
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),
-        tables=_account_tables(artifacts),
         provenance=_provenance(artifacts),
         citations=[_citation(c) for c in summary.citations],
     )  # fmt: skip
@@ -84,7 +81,7 @@ def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]
 
 
 def say(value: object) -> str:
-    """A setting or a count as the report shows it."""
+    """A setting or a count as the report shows it: exact, since somebody may type it in again."""
     if value is None or value in ([], {}):
         return "none"
     if isinstance(value, bool):
@@ -92,7 +89,7 @@ def say(value: object) -> str:
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, float):
-        return short(value)
+        return re.sub(r"e-0", "e-", f"{value:.12g}")
     if isinstance(value, list):
         return ", ".join(map(say, value))
     return str(value)
@@ -107,6 +104,7 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     environment.filters["say"] = say
+    environment.filters["short"] = short
     environment.filters["linked"] = linked
     environment.filters["title"] = headline.title
     return environment
@@ -133,15 +131,15 @@ def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
         ("Prompts", summary.prompts),
         ("Tokens", summary.tokens),
         ("Time", headline.duration(summary.seconds) if summary.seconds is not None else None),
-        ("Tokens per second", summary.tokens_per_second),
+        ("Tokens per second", round(summary.tokens_per_second) if summary.tokens_per_second else None),
         ("Processes", summary.processes),
         ("Trainable parameters", summary.trainable_parameters),
         ("All parameters", summary.parameters),
         ("Device", summary.device or None),
         ("Precision", summary.precision or None),
         ("Seed", artifacts.run.get("seed")),
-        ("First loss by theory", step0.expected if step0 else None),
-        ("First loss measured", step0.measured if step0 else None),
+        ("First loss by theory", f"{step0.expected:.5g}" if step0 else None),
+        ("First loss measured", f"{step0.measured:.5g}" if step0 else None),
     )
     return [(name, say(value)) for name, value in shown if value is not None]
 
@@ -152,22 +150,3 @@ def _citation(citation: Citation | str) -> str:
         return citation
     number = f"arXiv:{citation.arxiv}" if citation.arxiv else ""
     return ". ".join(filter(None, (citation.authors.rstrip("."), citation.title.rstrip("."), number)))
-
-
-def _account_tables(artifacts: Artifacts) -> list[tuple[str, list[str], list[list[str]]]]:
-    """(title, header, rows) of the account's free-form parts; nested counts become a table with columns."""
-    if artifacts.account is None:
-        return []
-    account = artifacts.account
-    parts = (("Lengths, tokens", account.lengths), ("Length bias", account.length_bias), ("Sharing", account.sharing))
-    return [(title, *_table(values)) for title, values in parts if values]
-
-
-def _table(values: Mapping[str, Any]) -> tuple[list[str], list[list[str]]]:
-    if all(isinstance(value, Mapping) for value in values.values()):
-        header = list(dict.fromkeys(key for value in values.values() for key in value))
-        return ["", *header], [
-            [headline.title(name), *(say(value[key]) if key in value else "" for key in header)]
-            for name, value in values.items()
-        ]
-    return [], [[headline.title(name), value] for name, value in flat(values)]

@@ -183,7 +183,7 @@ def accuracy(evidence: Evidence) -> Finding | None:
     interval = f"(95\u202f%: {percent(bounds[0])} to {percent(bounds[1])})"
     if bounds[1] < 0.5:
         sentence = f"{said} {interval}, less often than a coin would: chosen and rejected may be reversed."
-        setting = "swap chosen and rejected (run.columns), after a look with `truenorth inspect`"
+        setting = "--columns chosen=rejected rejected=chosen, after a look with `truenorth inspect`"
         return Finding("problem", "Below chance: are the labels reversed?", sentence, setting)
     if bounds[0] <= 0.5 and value < CHANCE_MOST:
         sentence = f"{said} {interval}: this cannot be told from chance."

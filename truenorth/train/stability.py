@@ -54,7 +54,7 @@ def learning_rate(evidence: Evidence) -> Finding | None:
         return Finding("good", "The steps are steady", "No jumps of the loss, no bursts of the gradient norm.")
     worst = "rose" in signs[0] or len(signs) > 1
     sentence = f"{'; '.join(signs)}. Steps this large undo what earlier ones learnt."
-    setting = f"{evidence.lower_rate()}, or --set update.warmup_steps=10 and more"
+    setting = f"{evidence.lower_rate()}, or a longer warm-up (update.warmup_share)"
     return Finding("problem" if worst else "watch", "Learning rate too high", _sentence(sentence), setting)
 
 
