@@ -46,7 +46,9 @@ REASONS: Mapping[str, Reason] = {
     "empty_prompt": Reason("the prompt is empty, null, or cannot be found in the answers", trainable=False),
     "empty_answer": Reason("an answer is empty: only its end would be trained on"),
     "unknown_role": Reason("a message's role is none that chat templates know", trainable=False),
-    "other_turn_in_answer": Reason("an answer holds a turn of the user, the system or a tool, which would be trained on"),
+    "other_turn_in_answer": Reason(
+        "an answer holds a turn of the user, the system or a tool, which would be trained on"
+    ),
     "prompt_in_answer": Reason("an answer begins with the prompt again, which would be trained on"),
     "identical_answers": Reason("two answers are the same: there is nothing to prefer"),
     "contradiction": Reason("the same prompt and answers stand elsewhere in another order or with another label"),
@@ -57,7 +59,9 @@ REASONS: Mapping[str, Reason] = {
     "missing_value": Reason("the row lacks a score or column that the method reads", trainable=False),
     "too_few_answers": Reason("the row has fewer answers than the method compares", trainable=False),
     "tie": Reason("all scores or ranks are equal", default="drop", setting="ties"),
-    "tied_pair": Reason("two answers of a row are equally good; pairs of such are left out", default="drop", setting="ties"),
+    "tied_pair": Reason(
+        "two answers of a row are equally good; pairs of such are left out", default="drop", setting="ties"
+    ),
     "too_long": Reason("prompt and answer have more than max_length tokens", setting="too_long"),
     "prompt_too_long": Reason("the prompt alone fills max_length", setting="too_long", trainable=False),
     "identical_after_truncation": Reason("cutting to max_length made two answers the same"),

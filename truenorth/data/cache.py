@@ -1,0 +1,50 @@
+"""Prepared rows on disk, under a key of all that they depend on."""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import files
+from .boundary import Tokenizer
+from .options import DataSettings
+
+FORMAT = 1  # raised when the same data and settings would give other rows
+
+
+def cache_folder(given: Path | None = None) -> Path:
+    """`given`, or `$TRUENORTH_CACHE`, or `~/.cache/truenorth`."""
+    return given or Path(os.environ.get("TRUENORTH_CACHE") or Path.home() / ".cache" / "truenorth")
+
+
+def key_of(sources: Sequence[tuple[str, float]], tokenizer: Tokenizer, settings: DataSettings) -> str:
+    """32 hex digits that change with the data, the tokenizer, its template and the settings."""
+    digest = hashlib.blake2b(digest_size=16)
+    parts = [str(FORMAT), settings.model_dump_json(), tokenizer_identity(tokenizer)]
+    parts += [f"{files.identity(path)} {share!r}" for path, share in sources]
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def tokenizer_identity(tokenizer: Tokenizer) -> str:
+    """A text that changes with the tokenizer's ids, special tokens and template."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    rules = backend.to_str() if backend is not None else json.dumps(sorted(tokenizer.get_vocab().items()))
+    special = json.dumps(tokenizer.special_tokens_map, sort_keys=True, default=str)
+    return "\n".join([type(tokenizer).__name__, special, json.dumps(tokenizer.chat_template), rules])
+
+
+def read_about(folder: Path) -> dict[str, Any] | None:
+    """What stands beside prepared rows, or None where they are not there, whole."""
+    about = folder / "about.json"
+    return json.loads(about.read_text(encoding="utf-8")) if about.is_file() else None
+
+
+def write_about(folder: Path, about: dict[str, Any]) -> None:
+    """Written last: its presence says that the rows beside it are whole."""
+    new = folder / f"about.json.{os.getpid()}.new"
+    new.write_text(json.dumps(about, indent=1), encoding="utf-8")
+    new.replace(folder / "about.json")

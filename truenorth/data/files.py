@@ -1,0 +1,260 @@
+"""Rows out of files: JSON, JSONL, CSV, TSV, Parquet, compressed or not, folders of them, and `datasets`.
+
+Every format is read as a stream. A record that cannot be read is a row with a fault, not an exception.
+"""
+
+import contextlib
+import csv
+import difflib
+import gzip
+import hashlib
+import io
+import json
+import lzma
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from ..errors import DataError
+from . import hub
+
+HASHED_WHOLE = 64 * 2**20  # bytes; larger files are known by size and time of change
+_CHUNK = 2**20  # characters of JSON read at once
+_GAP = re.compile(r"[\s,]*")
+# Cells of a CSV file that hold a list stand there as JSON.
+_JSON_COLUMNS = {"messages", "conversations", "conversation", "responses", "completions", "scores", "ranks", "tools"}
+_MESSAGES = re.compile(r'\[\s*\{\s*"(role|content|from|value)"\s*:')
+
+
+@dataclass(frozen=True, slots=True)
+class RawRow:
+    """One record of a file as it stands there."""
+
+    file: str
+    row: int  # 1-based; the line in JSONL, the record (header not counted) elsewhere
+    fields: dict[str, Any] | None
+    fault: str | None = None  # why there are no fields
+
+
+def read_rows(path: str) -> Iterator[RawRow]:
+    """The rows of a file, a folder of files, a folder of `datasets`, or a name on the Hub.
+
+    Folders of `datasets` and Hub names may end in `:split`. Raises DataError where there is no such thing.
+    """
+    here = Path(path)
+    if here.is_dir() and not hub.is_saved_dataset(here):
+        for file in _data_files(here):
+            yield from _read_file(file)
+    elif here.is_file():
+        yield from _read_file(here)
+    elif hub.is_saved_dataset(Path(path.partition(":")[0])):
+        yield from _numbered(path, hub.saved(path))
+    elif hub.could_be_name(path) and not here.suffix:
+        yield from _numbered(path, hub.downloaded(path, not_a_file=missing(here)))
+    else:
+        raise DataError(missing(here))
+
+
+def identity(path: str) -> str:
+    """A text that changes when the data at `path` change: their hash, or size and time of change for large files."""
+    here = Path(path.partition(":")[0]) if not Path(path).exists() else Path(path)
+    files = [here] if here.is_file() else sorted(file for file in here.rglob("*") if file.is_file())
+    return "\n".join([path, *(f"{file.relative_to(here)} {_digest(file)}" for file in files)])
+
+
+def missing(path: Path) -> str:
+    """Says that there is no such file, and names what is near."""
+    folder = path.parent
+    names = sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+    near = difflib.get_close_matches(path.name, names, n=3)
+    if near:
+        return f"{path} does not exist. Near it: {', '.join(str(folder / name) for name in near)}."
+    return f"{path} does not exist" + (", nor does its folder." if not folder.is_dir() else ".")
+
+
+def _digest(file: Path) -> str:
+    state = file.stat()
+    if state.st_size > HASHED_WHOLE:
+        return f"{state.st_size} {state.st_mtime_ns}"
+    return hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest()
+
+
+def _numbered(name: str, records: Iterator[dict[str, Any]]) -> Iterator[RawRow]:
+    for number, record in enumerate(records, start=1):
+        yield RawRow(name, number, record)
+
+
+def _data_files(folder: Path) -> list[Path]:
+    files = sorted(file for file in folder.iterdir() if file.is_file() and _reader(file) is not None)
+    if not files:
+        raise DataError(f"{folder} holds no data file. Readable are {', '.join(_READERS)}, also .gz, .xz and .zst.")
+    return files
+
+
+def _reader(file: Path) -> Callable[[Path], Iterator[RawRow]] | None:
+    suffixes = [suffix for suffix in file.suffixes if suffix not in _OPENERS]
+    return _READERS.get(suffixes[-1]) if suffixes else None
+
+
+def _read_file(file: Path) -> Iterator[RawRow]:
+    reader = _reader(file)
+    if reader is None:
+        raise DataError(f"{file} has an unknown ending. Readable are {', '.join(_READERS)}, also .gz, .xz and .zst.")
+    try:
+        yield from reader(file)
+    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, UnicodeDecodeError) as error:
+        raise DataError(f"{file} is damaged or not what its ending says: {error}.") from error
+
+
+def _zst(file: Path) -> IO[bytes]:
+    try:
+        import zstandard
+    except ImportError as error:
+        raise DataError(f"{file} needs the package zstandard: pip install 'truenorth[zstd]'.") from error
+    return zstandard.open(file, "rb")
+
+
+_OPENERS: Mapping[str, Callable[[Path], IO[bytes]]] = {
+    ".gz": lambda file: gzip.open(file, "rb"),
+    ".xz": lambda file: lzma.open(file, "rb"),
+    ".zst": _zst,
+}
+
+
+@contextlib.contextmanager
+def _text(file: Path) -> Iterator[IO[str]]:
+    """The file's text, decompressed. UTF-8, with or without a byte-order mark."""
+    opener = _OPENERS.get(file.suffix, lambda file: file.open("rb"))
+    with opener(file) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
+        yield text
+
+
+def _record(file: Path, row: int, value: object) -> RawRow:
+    if isinstance(value, dict):
+        return RawRow(str(file), row, value)
+    return RawRow(str(file), row, None, f"a row must be an object, got {type(value).__name__}")
+
+
+def _jsonl(file: Path) -> Iterator[RawRow]:
+    with _text(file) as lines:
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            try:
+                value = json.loads(line)
+            except ValueError as error:
+                yield RawRow(str(file), number, None, f"not JSON ({error})")
+            else:
+                yield _record(file, number, value)
+
+
+def _json(file: Path) -> Iterator[RawRow]:
+    """A list of objects, an object that holds one such list, or JSON lines under a wrong ending."""
+    with _text(file) as text:
+        first = next((line for line in text if line.strip()), "")
+        more = any(line.strip() for line in text)
+    if first.lstrip().startswith("["):
+        return _json_list(file)
+    try:
+        value = json.loads(first)
+    except ValueError:
+        return _json_object(file)
+    return _jsonl(file) if more or _table_in(value) is None else _json_object(file)
+
+
+def _json_object(file: Path) -> Iterator[RawRow]:
+    """The items of the one list of objects in a JSON object: {"version": 1, "data": [...]}."""
+    with _text(file) as text:
+        try:
+            items = _table_in(json.load(text))
+        except ValueError as error:
+            items, fault = None, f"not JSON ({error})"
+        else:
+            fault = "neither a list of objects nor an object that holds one"
+    if items is None:
+        yield RawRow(str(file), 1, None, fault)
+        return
+    for number, item in enumerate(items, start=1):
+        yield _record(file, number, item)
+
+
+def _table_in(value: object) -> list[Any] | None:
+    """The list of objects that `value` holds, if there is just one and no row of a known layout around it."""
+    if not isinstance(value, dict) or {"prompt", "messages", "conversations", "instruction"} & set(value):
+        return None
+    lists = [item for item in value.values() if isinstance(item, list) and item and isinstance(item[0], dict)]
+    return lists[0] if len(lists) == 1 else None
+
+
+def _json_list(file: Path) -> Iterator[RawRow]:
+    """The items of one JSON list, without holding the list: decoded one by one as the text comes in."""
+    decode = json.JSONDecoder().raw_decode
+    with _text(file) as text:
+        rest, number = text.read(_CHUNK).lstrip(), 1
+        at = 1  # behind the bracket
+        while True:
+            at = _GAP.match(rest, at).end()  # pyright: ignore[reportOptionalMemberAccess] # matches the empty text
+            if rest.startswith("]", at):
+                return
+            try:
+                value, end = decode(rest, at)
+            except ValueError as error:
+                more = text.read(max(_CHUNK, len(rest)))
+                if not more:
+                    yield RawRow(str(file), number, None, f"not JSON from here on ({error})")
+                    return
+                rest, at = rest[at:] + more, 0
+                continue
+            yield _record(file, number, value)
+            at, number = end, number + 1
+
+
+def _csv(file: Path) -> Iterator[RawRow]:
+    csv.field_size_limit(2**31 - 1)
+    with _text(file) as text:
+        records = csv.reader(text, delimiter="\t" if ".tsv" in file.suffixes else ",")
+        header = next(records, [])
+        for number, record in enumerate((record for record in records if record), start=1):
+            if len(record) != len(header):
+                fault = f"{len(record)} fields, the header has {len(header)}"
+                yield RawRow(str(file), number, None, fault)
+            else:
+                fields = {name: _cell(name, value) for name, value in zip(header, record, strict=True)}
+                yield RawRow(str(file), number, fields)
+
+
+def _cell(column: str, text: str) -> object:
+    """A cell of a CSV file: text, or the list that its JSON stands for where a list is expected."""
+    if (column in _JSON_COLUMNS and text.lstrip()[:1] in {"[", "{"}) or _MESSAGES.match(text):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+    return text
+
+
+def _parquet(file: Path) -> Iterator[RawRow]:
+    import pyarrow as pa
+    import pyarrow.parquet as parquet
+
+    try:
+        table = parquet.ParquetFile(file)
+    except pa.ArrowInvalid as error:
+        raise DataError(f"{file} is damaged or no Parquet file: {error}.") from error
+    number = 0
+    for block in table.iter_batches(batch_size=1024):
+        for record in block.to_pylist():
+            number += 1
+            yield RawRow(str(file), number, record)
+
+
+_READERS: Mapping[str, Callable[[Path], Iterator[RawRow]]] = {
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".json": _json,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".parquet": _parquet,
+}
