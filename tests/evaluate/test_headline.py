@@ -6,7 +6,7 @@ import pytest
 from tests.synthetic_run import Metrics, healthy, write_run
 from truenorth.errors import DataError
 from truenorth.evaluate.artifacts import Artifacts, BeforeAfter, read
-from truenorth.evaluate.headline import Measured, Row, duration, figures, headline, rows, verdict
+from truenorth.evaluate.headline import Measured, Row, duration, figures, headline, rows, told, verdict
 from truenorth.train.evidence import Finding
 
 
@@ -87,3 +87,8 @@ def test_the_verdict_is_the_worst_finding(levels: list[str], level: str, said: s
 @pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (59.7, "1 min 0 s"), (9000, "2 h 30 min")])
 def test_times_are_said_in_two_units(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_metrics_that_have_a_curve_and_no_interval_are_left_to_it() -> None:
+    measured = BeforeAfter(after={"logps/chosen": -118.0, "rewards/margins": 1.0, "facts": 3.0})
+    assert [row.name for row in told(measured)] == ["rewards/margins", "facts"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic_run import ACCOUNT, Metrics, healthy, ill, write_run
-from truenorth.evaluate.report import flat, linked, write_report
+from truenorth.evaluate.report import write_report
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "circle", "path", "use", "rect"}
 
@@ -119,19 +119,3 @@ def test_a_failed_write_leaves_the_last_report_whole(tmp_path: Path) -> None:
 def test_no_temporary_file_stays_behind(tmp_path: Path) -> None:
     report(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-
-
-def test_an_arxiv_number_becomes_a_link_and_nothing_else_does() -> None:
-    assert linked("Ji <b>, arXiv:2402.00856, https://evil.example") == (
-        'Ji &lt;b&gt;, <a href="https://arxiv.org/abs/2402.00856">arXiv:2402.00856</a>, https://evil.example'
-    )
-
-
-def test_nested_settings_are_shown_by_their_dotted_path() -> None:
-    settings = {"data": [{"path": "a.jsonl", "share": 0.5}], "update": {"betas": [0.9, 0.999]}, "lora": None}
-    assert flat(settings) == [
-        ("data[0].path", "a.jsonl"),
-        ("data[0].share", "0.5"),
-        ("update.betas", "0.9, 0.999"),
-        ("lora", "none"),
-    ]

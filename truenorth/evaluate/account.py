@@ -11,7 +11,7 @@ from ..train.evidence import number, percent, short
 Values = dict[str, JsonValue]
 
 SHARES = ("share", "saved", "accuracy", "low", "high")  # values in [0, 1], shown in percent
-LENGTHS = {"mean": "mean", "median": "median", "p95": "95\u202f%", "most": "longest"}  # of many quantiles, the telling
+LENGTHS = {"median": "median", "p95": "95\u202f%", "most": "longest"}  # of many quantiles, the telling
 TITLES = {"lengths": "Lengths, tokens", "length_bias": "Does longer mean better?", "sharing": "Shared prompts"}
 
 

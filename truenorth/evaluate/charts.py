@@ -1,6 +1,6 @@
 """Which curves a run's metrics give: the known ones in an order that reads as a story, then every other metric."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..train.evidence import Record, number, series
@@ -58,6 +58,29 @@ def charts(records: Sequence[Record]) -> list[Chart]:
         line = _line(records, name, "value", "plain")
         if _drawable(line):
             drawn.append(Chart(name, "", (line,)))
+    return drawn
+
+
+RUN_COLOURS: tuple[Colour, ...] = ("run1", "run2", "run3", "run4", "run5", "run6")
+COMPARED = (  # not the loss, nor margins: other methods and other betas measure them on other scales
+    Planned("Accuracy", "pairs ranked as the data do", (("rewards/accuracies", "", "plain"),), True, 0.5),
+    Planned("Distance from the reference", "KL on own samples, nats", (("kl/sampled", "", "plain"),)),
+    Planned("Log-probability of the chosen", "nats per response", (("logps/chosen", "", "plain"),)),
+    Planned("Log-probability of the rejected", "nats per response", (("logps/rejected", "", "plain"),)),
+    Planned("Drift from the reference", "log-ratio on the rows, nats", (("kl/initial", "", "plain"),), level=0.0),
+    Planned("Gradient norm", "before the clip", (("grad_norm", "", "plain"),)),
+)
+
+
+def overlaid(runs: Mapping[str, Sequence[Record]]) -> list[Chart]:
+    """Charts of several runs by name, at most as many as RUN_COLOURS; what only some runs logged has fewer lines."""
+    drawn: list[Chart] = []
+    for planned in COMPARED:
+        metric = planned.metrics[0][0]
+        pairs = zip(runs.items(), RUN_COLOURS, strict=False)
+        lines = (_line(records, metric, name, colour) for (name, records), colour in pairs)
+        if kept := tuple(line for line in lines if _drawable(line)):
+            drawn.append(Chart(planned.title, planned.unit, kept, planned.share, planned.level, faint=False))
     return drawn
 
 

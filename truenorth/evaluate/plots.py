@@ -15,7 +15,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
 from ..train.evidence import Series, percent, short, smooth
 
 NO_POINTS = Series((), ())
-Colour = Literal["chosen", "rejected", "plain"]
+Colour = Literal["chosen", "rejected", "plain", "run1", "run2", "run3", "run4", "run5", "run6"]
 
 # matplotlib wants colours, the page wants variables: these stand for them until the SVG is written.
 STAND_INS = {
@@ -25,6 +25,7 @@ STAND_INS = {
     "muted": "#040404",
     "grid": "#050505",
     "card": "#060606",
+    **{f"run{i}": f"#1{i}1{i}1{i}" for i in range(1, 7)},
 }
 WIDTH, HEIGHT = 360, 190  # CSS pixels at a scale of 1: about a phone's width, so that text is never scaled down
 FONT_SIZE = 10.5
@@ -86,6 +87,7 @@ class Chart:
     lines: tuple[Line, ...]
     share: bool = False  # values in [0, 1], shown in percent
     level: float | None = None  # a value to compare with, drawn as a thin line (chance, zero)
+    faint: bool = True  # every step behind the average; off where several runs would lie on one another
 
     @property
     def label(self) -> str:
@@ -111,7 +113,7 @@ def svg(chart: Chart) -> str:
         axes = figure.add_axes((0.125, 0.125, 0.86, 0.845))
         _frame(axes, chart)
         for line in chart.lines:
-            _draw(axes, line)
+            _draw(axes, line, faint=chart.faint and not line.exact)
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
     return _page_svg(out.getvalue(), chart.label)
 
@@ -150,11 +152,12 @@ def _tick(chart: Chart, value: float, _: int) -> str:
     return chart.say(value)
 
 
-def _draw(axes: Axes, line: Line) -> None:
+def _draw(axes: Axes, line: Line, *, faint: bool) -> None:
     colour, card = STAND_INS[line.colour], STAND_INS["card"]
     if len(line.train):
         raw, mean = thin(line.train), thin(line.average)
-        axes.plot(raw.steps, raw.values, color=colour, linewidth=0.8, alpha=0.0 if line.exact else 0.28)
+        if faint:
+            axes.plot(raw.steps, raw.values, color=colour, linewidth=0.8, alpha=0.28)
         axes.plot(mean.steps, mean.values, color=colour, linewidth=2.0, solid_capstyle="round")
     else:
         axes.plot(line.held_out.steps, line.held_out.values, color=colour, linewidth=2.0)

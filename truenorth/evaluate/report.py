@@ -1,24 +1,19 @@
 """report.html: one file that needs nothing else, written from a run directory. Works offline, prints, fits a phone."""
 
-import re
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from ..files import write_text
 from ..train.diagnosis import diagnose
-from ..train.evidence import Finding, short
+from ..train.evidence import Finding
 from . import headline
 from .artifacts import Artifacts, Citation, read
 from .charts import charts
+from .page import environment, flat, say
 from .plots import svg
 from .samples import diagnose_samples
 
-TEMPLATES = Path(__file__).parent / "templates"
-ARXIV = re.compile(r"\b(?:arXiv:\s*)?(\d{4}\.\d{4,5})(v\d+)?\b", re.IGNORECASE)
 LEVELS = ("problem", "watch", "good")
 
 
@@ -45,7 +40,7 @@ def render(artifacts: Artifacts) -> str:
     summary = artifacts.summary
     measured = [part for part in (summary.evaluation, summary.world) if part]
     found = findings(artifacts)
-    return _environment().get_template("report.html.j2").render(
+    return environment().get_template("report.html.j2").render(
         a=artifacts,
         summary=summary,
         method=summary.title or headline.name(artifacts),
@@ -60,67 +55,6 @@ def render(artifacts: Artifacts) -> str:
         provenance=_provenance(artifacts),
         citations=[_citation(c) for c in summary.citations],
     )  # fmt: skip
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    """Nested settings as (dotted path, value), in their order.
-
-    >>> flat({"objective": {"kind": "exo", "beta": 0.1}, "lora": None})
-    [('objective.kind', 'exo'), ('objective.beta', '0.1'), ('lora', 'none')]
-    """
-    rows: list[tuple[str, str]] = []
-    for name, value in settings.items():
-        if isinstance(value, Mapping) and value:
-            rows += flat(value, f"{prefix}{name}.")
-        elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-            for i, item in enumerate(value):
-                rows += flat({f"{name}[{i}]": item}, prefix)
-        else:
-            rows.append((prefix + name, say(value)))
-    return rows
-
-
-def say(value: object) -> str:
-    """A setting or a count as the report shows it: exact, since somebody may type it in again."""
-    if value is None or value in ([], {}):
-        return "none"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, float):
-        return re.sub(r"e-0", "e-", f"{value:.12g}")
-    if isinstance(value, list):
-        return ", ".join(map(say, value))
-    return str(value)
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["say"] = say
-    environment.filters["short"] = short
-    environment.filters["linked"] = linked
-    environment.filters["title"] = headline.title
-    return environment
-
-
-def linked(text: str) -> Markup:
-    """Text with its arXiv numbers as links: the only addresses in a report, and none is loaded."""
-    parts: list[str] = []
-    end = 0
-    for match in ARXIV.finditer(text):
-        parts += [
-            escape(text[end : match.start()]),
-            Markup('<a href="https://arxiv.org/abs/{}">{}</a>').format(*match.group(1, 0)),
-        ]
-        end = match.end()
-    return Markup("").join([*parts, escape(text[end:])])
 
 
 def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:

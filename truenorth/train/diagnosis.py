@@ -107,7 +107,7 @@ def divergence(evidence: Evidence) -> Finding | None:
         setting = f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)"
         return Finding("watch", UNMOVED_TITLE, f"{said}: samples before and after will be the same.", setting)
     if distance < max(FAR_LEAST, FAR * length):
-        return Finding("good", "Distance from the reference in range", f"{said}.")
+        return Finding("good", "Near enough to the reference", f"{said}.")
     severe = distance >= max(TOO_FAR_LEAST, TOO_FAR * length)
     cost = f". Choosing the best of {_best_of(distance)} samples would cost as much" if sampled else ""
     setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or fewer steps"

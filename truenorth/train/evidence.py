@@ -1,5 +1,6 @@
 """What a diagnosis rests on: series of logged metrics, how far each moved, and whether that is more than noise."""
 
+import itertools
 import math
 import re
 import statistics
@@ -77,8 +78,10 @@ def smooth(values: Sequence[float], window: int) -> list[float]:
     >>> smooth([0.0, 3.0, 0.0], 3)
     [1.5, 1.0, 1.5]
     """
-    half = window // 2
-    return [statistics.fmean(values[max(0, i - half) : i + half + 1]) for i in range(len(values))]
+    half, n = window // 2, len(values)
+    sums = list(itertools.accumulate(values, initial=0.0))  # one pass, however wide the window
+    ends = ((max(0, i - half), min(n, i + half + 1)) for i in range(n))
+    return [(sums[end] - sums[start]) / (end - start) for start, end in ends]
 
 
 @dataclass(frozen=True, slots=True)
