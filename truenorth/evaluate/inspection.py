@@ -1,0 +1,232 @@
+"""What would be trained on: formats, the account of every row, lengths, what packing saves, and rows as tokens."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from ..data.boundary import Tokenizer
+from ..data.layouts import Layout
+from ..data.options import DataSettings
+from ..data.prepare import Prepared, check_rows, prepare
+from ..data.problems import REASONS, Account
+from ..data.statistics import Lengths, Statistics
+from ..data.tokens import Ints, TokenizedRow, TokenizedRows
+from ..data.training_rows import Sources
+
+SHOWN_START, SHOWN_END = 120, 60  # tokens of a long prompt or response; what lies between is counted
+SHADES = ("", " underline")  # of neighbouring tokens: seen on light and dark, with sixteen colours or with millions
+RESPONSE_COLOURS = ("green", "red")  # the best, and all others
+DOES = {"stop": "stops the run", "drop": "dropped", "keep": "kept", "truncate": "cut"}
+STYLES = {"stop": "bold red", "drop": "yellow", "keep": "green", "truncate": "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """All that `truenorth inspect` shows. Without a tokenizer there are no tokens to speak of."""
+
+    settings: DataSettings  # as a run would have them
+    account: Account
+    layouts: tuple[Layout, ...]
+    statistics: Statistics | None = None
+    rows: TokenizedRows | None = None
+    padded: int | None = None  # tokens of the same rows, padded
+    batch_size: int = 0  # rows to a padded batch
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON: the account with what a run would do about each reason, layouts, statistics, packing."""
+        account = self.account.to_dict()
+        for name, reason in account["reasons"].items():
+            reason["action"] = REASONS[name].action(self.settings)
+        statistics = None if self.statistics is None else self.statistics.to_dict()
+        packing = {"padded": self.padded, "packed": self.statistics.tokens} if self.statistics else None
+        return {
+            "account": account,
+            "layouts": [asdict(layout) for layout in self.layouts],
+            "statistics": statistics,
+            "packing": packing,
+        }
+
+
+def inspect(
+    sources: Sources, settings: DataSettings, *, tokenizer: Tokenizer | None = None, batch_size: int = 8
+) -> Inspection:
+    """Read all rows and count; with a tokenizer also prepare them as a run would.
+
+    A row that would stop the run is counted as such and left out of the rest. Raises DataError where nothing can be
+    read, or where a row can only be mended in the file.
+    """
+    lenient = settings.replace(
+        on_problem="drop" if settings.on_problem == "stop" else settings.on_problem,
+        too_long="drop" if settings.too_long == "stop" else settings.too_long,
+        max_problem_share=1.0,
+    )
+    if tokenizer is None:
+        checked = check_rows(sources, lenient)
+        return Inspection(settings, checked.account, checked.layouts)
+    prepared: Prepared = prepare(sources, tokenizer, settings=lenient)
+    padded = padded_tokens(prepared.rows, batch_size)
+    return Inspection(
+        settings, prepared.account, prepared.layouts, prepared.statistics, prepared.rows, padded, batch_size
+    )
+
+
+def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
+    """Tokens, padding included, of batches of `batch_size` shuffled rows in which each response is a row of its own
+    behind its prompt, padded to the longest of the batch."""
+    sequences = np.repeat(rows.prompt_lengths, rows.candidates) + rows.response_lengths
+    longest = np.maximum.reduceat(sequences, rows.first[:-1])
+    order = np.random.default_rng(0).permutation(len(rows))
+    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
+    return sum(int(longest[batch].max() * rows.candidates[batch].sum()) for batch in batches)
+
+
+def draw(found: Inspection, *, tokenizer: Tokenizer | None, rows: int, colour: bool) -> RenderableType:
+    """The whole inspection for a terminal, or for a file where `colour` is off."""
+    parts: list[RenderableType] = [
+        _title("Format"),
+        *(Text(line) for layout in found.layouts for line in layout.lines),
+    ]
+    parts += [_title("Rows"), *_account(found)]
+    if found.statistics is None or found.rows is None:
+        parts.append(Text("\nLengths, packing and tokens need a tokenizer: give --model.", style="dim"))
+        return Group(*parts)
+    parts += [_title("Lengths in tokens"), _lengths(found.statistics), *_bias(found.statistics)]
+    parts += [_title("Packing"), *_packing(found, found.statistics)]
+    for i in range(min(rows, len(found.rows))):
+        row: TokenizedRow = found.rows[i]
+        parts += [_title(f"{row.file}, row {row.row}"), *_row(row, tokenizer, colour=colour)]
+    return Group(*parts)
+
+
+def _title(text: str) -> Text:
+    return Text(f"\n{text}", style="bold")
+
+
+def _account(found: Inspection) -> Iterator[RenderableType]:
+    """How many rows were read and kept, and a line with an example for each reason."""
+    account = found.account
+    made = f", which make {account.made:,} rows of tokens" if account.made not in (0, account.kept) else ""
+    yield Text(f"{account.read:,} rows read, {account.kept:,} can be trained on{made}.")
+    if not account.reasons:
+        yield Text("Nothing was found wrong with any of them.", style="green")
+        return
+    stops = False
+    for name, tally in account.reasons.items():
+        action = REASONS[name].action(found.settings)
+        stops |= action == "stop"
+        line = Text.assemble(
+            (f"{tally.count:>7,} ", "bold"),
+            (name, "bold"),
+            " ",
+            (DOES[action], STYLES[action]),
+            f": {REASONS[name].sentence}",
+        )
+        yield line
+        yield from (Padding(Text(str(example), style="dim"), (0, 0, 0, 8)) for example in tally.examples)
+    if stops:
+        yield Text("A run stops at these rows. Mend them, or choose --on-problem drop, --too-long drop or truncate.")
+
+
+def _lengths(statistics: Statistics) -> Table:
+    table = Table("", "count", "least", "5 %", "median", "95 %", "99 %", "most", "mean", box=None, pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for name, lengths in (
+        ("prompt", statistics.prompt),
+        ("chosen", statistics.chosen),
+        ("rejected", statistics.rejected),
+    ):
+        if lengths is not None:
+            table.add_row(name, *_numbers(lengths))
+    return table
+
+
+def _numbers(lengths: Lengths) -> Iterator[str]:
+    shown = (lengths.count, lengths.least, lengths.p05, lengths.median, lengths.p95, lengths.p99, lengths.most)
+    yield from (f"{value:,.0f}" for value in shown)
+    yield f"{lengths.mean:,.1f}"
+
+
+def _bias(statistics: Statistics) -> Iterator[Text]:
+    """Whether the longer answer wins, and what to make of it."""
+    bias = statistics.length_bias
+    if bias is None or not bias.longer + bias.shorter:
+        return
+    sure = (
+        "more often than chance" if bias.low > 0.5 else "less often than chance" if bias.high < 0.5 else "as by chance"
+    )
+    yield Text(
+        f"The best answer is longer than the worst in {bias.share:.0%} of rows (95 % interval {bias.low:.0%} to "
+        f"{bias.high:.0%}): {sure}. Always choosing the longer one is right in {bias.accuracy:.0%}."
+    )
+
+
+def _packing(found: Inspection, statistics: Statistics) -> Iterator[Text]:
+    """Tokens that go through the model in one epoch: ours, with prompts repeated, and padded."""
+    assert found.padded is not None
+    counts = ", ".join(f"{n:,} with {k}" for k, n in statistics.candidates.items())
+    yield Text(f"Answers per row: {counts}.")
+    shared, repeated = statistics.tokens, statistics.tokens_unshared
+    yield Text(f"{shared:>13,}  tokens an epoch, each prompt once, no padding (ours)")
+    yield Text(f"{repeated:>13,}  with the prompt before each answer: sharing saves {statistics.tokens_saved:.0%}")
+    yield Text(
+        f"{found.padded:>13,}  padded, {found.batch_size} rows to a batch: {found.padded / shared:.1f} times ours"
+    )
+
+
+def _row(row: TokenizedRow, tokenizer: Tokenizer, *, colour: bool) -> Iterator[RenderableType]:
+    yield Text(f"prompt, {len(row.prompt)} tokens", style="dim")
+    yield Padding(tokens(row.prompt, tokenizer, colour="blue" if colour else None), (0, 0, 0, 2))
+    for k, response in enumerate(row.responses):
+        score = "" if row.scores is None else f", score {row.scores[k]:g}"
+        name = "response" if len(row.responses) == 1 else "rejected" if k else "chosen"
+        yield Text(f"{name}{score}, {len(response)} tokens", style="dim")
+        shade = RESPONSE_COLOURS[min(k, 1)] if colour else None
+        yield Padding(tokens(response, tokenizer, colour=shade), (0, 0, 0, 2))
+    if row.columns:
+        yield Text("  ".join(f"{name} {value:g}" for name, value in row.columns.items()), style="dim")
+
+
+def tokens(ids: Ints, tokenizer: Tokenizer, *, colour: str | None) -> Text:
+    """The text of `ids` with the boundaries of tokens: underlined in turn, or bars where there is no colour.
+
+    Special tokens are reversed, or stand in their own brackets; line breaks are shown as arrows too.
+    """
+    special = set(tokenizer.all_special_ids)
+    text = Text(overflow="fold")
+    for i, (token, piece) in enumerate(pieces(ids.tolist(), tokenizer)):
+        if i and colour is None:
+            text.append("|")
+        shown = piece.replace("\n", "⏎\n").replace("\t", "⇥\t")
+        style = f"{colour} reverse" if token in special else f"{colour}{SHADES[i % 2]}"
+        text.append(shown, style=style if colour and token is not None else "dim" if token is None else None)
+    return text
+
+
+def pieces(ids: Sequence[int], tokenizer: Tokenizer) -> Iterator[tuple[int | None, str]]:
+    """Each token with its text, by what it adds to the text before it; None counts tokens left out in the middle.
+
+    A token that is but a part of a character adds nothing until the last part: it stands as a dot.
+    """
+    left_out = len(ids) - SHOWN_START - SHOWN_END
+    if left_out <= 1:
+        yield from _pieces(ids, tokenizer)
+        return
+    yield from _pieces(ids[:SHOWN_START], tokenizer)
+    yield None, f" [... {left_out} tokens ...] "
+    yield from _pieces(ids[-SHOWN_END:], tokenizer)
+
+
+def _pieces(ids: Iterable[int], tokenizer: Tokenizer) -> Iterator[tuple[int, str]]:
+    before, seen = "", list[int]()
+    for token in ids:
+        seen.append(token)
+        now = str(tokenizer.decode(seen, skip_special_tokens=False, clean_up_tokenization_spaces=False)).rstrip("�")
+        yield token, now[len(before) :] or "·"
+        before = now
