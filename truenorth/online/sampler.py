@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # torch is slow to import, and the command line reads the set
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ..data.chat import Encoder
     from ..models.logprobs import Model
 
 Prompt = str | Sequence[Mapping[str, Any]] | Sequence[int]  # text, the messages before the answer, or token ids
@@ -45,10 +46,12 @@ def generate(
     Settings of its own generation config other than its end-of-sequence tokens (a penalty, a top-k) are not followed:
     answers come from the model's distribution at `sampling.temperature` and nothing else.
     """
+    from ..data.chat import Encoder
     from ..models.logprobs import base_of
     from ..models.modes import evaluating
 
-    tokens = [encode(prompt, tokenizer) for prompt in prompts]
+    encoder = Encoder(tokenizer)
+    tokens = [encode(prompt, encoder) for prompt in prompts]
     places = [(i, j) for i in range(len(tokens)) for j in range(sampling.k)]
     places.sort(key=lambda place: -len(tokens[place[0]]))  # longest first: what does not fit in memory shows at once
     answers: dict[tuple[int, int], Response] = {}
@@ -84,9 +87,7 @@ def _answer(
     processors: list[Any] = [draw] if sampling.temperature > 0 else []
     with torch.inference_mode():
         run: Any = model.generate  # the stubs take it for a tensor
-        out = run(
-            input_ids=rows.to(model.device), attention_mask=mask.to(model.device), logits_processor=processors
-        )
+        out = run(input_ids=rows.to(model.device), attention_mask=mask.to(model.device), logits_processor=processors)
     return out[:, width:].tolist()
 
 
@@ -164,11 +165,11 @@ def _response(tokens: Sequence[int], tokenizer: "PreTrainedTokenizerBase", ends:
     return Response(str(tokenizer.decode(kept, skip_special_tokens=True)), tuple(kept), end is not None)
 
 
-def encode(prompt: Prompt, tokenizer: "PreTrainedTokenizerBase") -> list[int]:
-    """Token ids of a prompt: text as it is, messages through the chat template with the start of an answer."""
+def encode(prompt: Prompt, encoder: "Encoder") -> list[int]:
+    """Token ids of a prompt, on the path of the rows that are trained on."""
     if isinstance(prompt, str):
-        return _ids(tokenizer(prompt)["input_ids"])
+        return encoder.encode_texts(prompt, ["."]).prompt.tolist()
     if all(isinstance(item, Mapping) for item in prompt):
-        messages: Any = list(prompt)
-        return _ids(tokenizer.apply_chat_template(messages, add_generation_prompt=True, return_dict=False))
+        messages = tuple(dict(cast("Mapping[str, Any]", item)) for item in prompt)
+        return encoder.encode_texts(messages, ["."]).prompt.tolist()
     return [int(cast("int", token)) for token in prompt]
