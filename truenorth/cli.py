@@ -1,0 +1,170 @@
+"""The commands of `truenorth`. Nothing slow is imported before a command needs it: `truenorth --help` is instant."""
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from typer.core import TyperGroup
+
+from .errors import CheckpointError, DataError, ModelError, NumericsError, SettingsError
+from .flags import FLAGS, GENERATE, INSPECT, Given, Spread, takes
+
+REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError)
+DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
+MAKE, LOOK = "Make", "Look"
+
+EPILOG = (
+    "First steps:  truenorth demo  ·  truenorth inspect pairs.jsonl  ·  "
+    "truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"
+)
+
+
+class Commands(TyperGroup):
+    """A group that says in one message why a request is refused, and leaves tracebacks to our own mistakes."""
+
+    def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        try:
+            return super().invoke(ctx)
+        except REFUSALS as error:
+            Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
+            raise typer.Exit(REFUSED) from None
+        except KeyboardInterrupt:
+            Console(stderr=True).print("Interrupted.")
+            raise typer.Exit(INTERRUPTED) from None
+
+
+app = typer.Typer(
+    name="truenorth",
+    cls=Commands,
+    help="Align language models with preferences: one engine, every method, one short file per paper.",
+    epilog=EPILOG,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def main() -> None:
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        print(f"truenorth {importlib.metadata.version('truenorth')}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Align language models with preferences: one engine, every method, one short file per paper."""
+
+
+@app.command(cls=Spread, rich_help_panel=MAKE, no_args_is_help=True)
+@takes(FLAGS)
+def train(
+    target: Annotated[
+        str, typer.Argument(metavar="METHOD | run.yaml | RUN_DIR", help="a method, or a file that holds all settings")
+    ],
+    sets: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="KEY=VALUE ...", help="a setting of the method, or a path: update.decay=cosine"
+        ),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="go on from the newest checkpoint in --out")] = False,
+    *,
+    given: Given,
+) -> None:
+    """Train a model on preferences.
+
+    [dim]truenorth train exo --model my-sft --data pairs.jsonl --out runs/exo --set beta=0.2
+    truenorth train run.yaml --resume[/]
+
+    [b]truenorth methods NAME[/] shows what --set takes, [b]truenorth inspect[/] what would be trained on.
+    """
+    from .commands import train_command
+
+    raise typer.Exit(train_command(target, given, sets=sets or [], resume=resume))
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
+@takes(INSPECT)
+def inspect(
+    data: Annotated[list[str], typer.Argument(metavar="DATA ...", help="files, folders or hub names")],
+    rows: Annotated[int, typer.Option("--rows", metavar="N", min=0, help="rows shown with their tokens")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    *,
+    given: Given,
+) -> None:
+    """Show what would be trained on: formats, every row's fate, lengths, packing, and tokens in colour.
+
+    [dim]truenorth inspect pairs.jsonl --model my-sft --max-length 1024[/]
+
+    Without --model, all that needs no tokenizer.
+    """
+    from .commands import inspect_command
+
+    inspect_command(data, given, rows=rows, as_json=as_json)
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK)
+def methods(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[NAME]", help="one method, with its settings", show_default=False)
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """List the methods: paper, loss, what each needs. With NAME its settings, ranges and where defaults come from."""
+    from .commands import methods_command
+
+    methods_command(name, as_json=as_json)
+
+
+@app.command(cls=Spread, rich_help_panel=MAKE, no_args_is_help=True)
+@takes(GENERATE)
+def generate(*, given: Given) -> None:
+    """Answer prompts with a model.
+
+    [dim]truenorth generate --model runs/exo/final --prompt "Write a letter." --k 3
+    truenorth generate --model my-sft --prompts prompts.jsonl --out answers.jsonl[/]
+    """
+    from .commands import generate_command
+
+    generate_command(given)
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
+def report(
+    run_directory: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="what was given to train --out")],
+) -> None:
+    """Write RUN_DIR/report.html again, finished run or not."""
+    from .commands import report_command
+
+    report_command(run_directory)
+
+
+@app.command(cls=Spread, rich_help_panel=MAKE)
+def demo(
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="DIR", help="run directory; none: a new one here", show_default=False),
+    ] = None,
+) -> None:
+    """Train the embedded model on the embedded data: a minute or two, offline, with a report."""
+    from .commands import demo_command
+
+    raise typer.Exit(demo_command(out))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

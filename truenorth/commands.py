@@ -1,0 +1,214 @@
+"""What each command does once its line is read. Slow imports stand where they are needed, after cheap checks."""
+
+import json
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+
+from .errors import DataError, SettingsError
+from .evaluate.progress import watching
+from .flags import GENERATE, INSPECT, Given, settings_of
+from .online.sampler import Prompt, Sampling
+from .request import request
+
+if TYPE_CHECKING:
+    from .job import Result
+
+INTERRUPTED = 130  # as a shell says of Ctrl-C
+
+
+def train_command(target: str, given: Given, *, sets: Sequence[str], resume: bool) -> int:
+    """Train; the exit code is 0, or 130 where Ctrl-C ended the run after a checkpoint."""
+    asked = request(target, given, sets)
+    recipe = asked.recipe()
+    from .job import start
+
+    _quiet_libraries()
+    with watching(Console(stderr=True)) as watch:
+        result = start(recipe, asked.run, resume=resume, watch=watch)
+    return _ended(result)
+
+
+def demo_command(out: Path | None) -> int:
+    """Run the demonstration; the exit code as of `train_command`."""
+    from .demo import demo
+
+    _quiet_libraries()
+    with watching(Console(stderr=True)) as watch:
+        result = demo(out, watch)
+    return _ended(result)
+
+
+def _ended(result: "Result") -> int:
+    """Say how the run went and what to do next."""
+    from .evaluate.artifacts import read
+    from .evaluate.terminal import summary_lines
+
+    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    if result.interrupted:
+        command = shlex.join(["truenorth", "train", str(result.out / "run.yaml"), "--resume"])
+        console.print(f"Interrupted after a checkpoint. Go on with:\n  {command}", markup=False)
+        return INTERRUPTED
+    for line in [*summary_lines(read(result.out), result.report), f"Model:  {result.out / 'final'}"]:
+        console.print(line, markup=False)
+    return 0
+
+
+def report_command(run_directory: Path) -> None:
+    """Write the report and print its path."""
+    from .evaluate.report import write_report
+
+    print(write_report(run_directory))
+
+
+def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bool) -> None:
+    """Print what would be trained on. Without --model no tokenizer is loaded, and torch is not imported."""
+    from .data.options import DataSettings, Needs
+    from .evaluate.inspection import draw, inspect
+
+    asked = {path.removeprefix("run."): value for path, value in settings_of(given, INSPECT).items()}
+    model, batch_size = asked.pop("model", None), int(asked.pop("batch_size", 8))
+    if "chat_template" in asked:
+        asked["chat_template"] = read_text(Path(asked["chat_template"]))
+    settings = DataSettings(**asked, needs=Needs(candidates=(1, None)))
+    console = Console()
+    tokenizer = None
+    with watching(Console(stderr=True)) as watch:
+        if model is not None:
+            watch.stage("loading the tokenizer")
+            from .models.load import load_tokenizer
+
+            tokenizer = load_tokenizer(model)
+        watch.stage("reading the data")
+        found = inspect([(path, 1.0) for path in data], settings, tokenizer=tokenizer, batch_size=batch_size)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
+        return
+    colour = console.is_terminal and not console.no_color
+    console.print(draw(found, tokenizer=tokenizer, rows=rows, colour=colour), highlight=False)
+
+
+def methods_command(name: str | None, *, as_json: bool) -> None:
+    """Print the table of methods, or one method."""
+    from . import methods
+    from .evaluate.method_tables import one_method, table_of_methods
+
+    if name is not None and name not in methods.METHODS:
+        methods.recipe(name)  # refuses what is neither in the table nor importable
+        raise SettingsError(f"{name} is your own method: its settings are those of its objective. Read its source.")
+    if as_json:
+        print(
+            json.dumps(
+                methods.describe(name) if name else [methods.describe(row) for row in methods.METHODS], indent=2
+            )
+        )
+    elif name is not None:
+        Console().print(one_method(methods.describe(name)))
+    else:
+        Console().print(table_of_methods([methods.describe(row) for row in methods.METHODS]))
+
+
+def generate_command(given: Given) -> None:
+    """Print the answers to each prompt, or write them as JSON lines."""
+    asked = settings_of(given, GENERATE)
+    sampling = Sampling(
+        **{path.removeprefix("sampling."): v for path, v in asked.items() if path.startswith("sampling.")}
+    )
+    if "run.model" not in asked:
+        raise SettingsError('generate needs --model, for instance --model runs/dpo/final --prompt "Hello"')
+    prompts = _prompts(asked)
+    _quiet_libraries()
+    from .models.load import load_model, load_tokenizer
+    from .online.sampler import generate
+
+    with watching(Console(stderr=True)) as watch:
+        watch.stage("loading the model")
+        trust = bool(asked.get("run.trust_remote_code"))
+        model = load_model(asked["run.model"], trust_remote_code=trust)
+        tokenizer = load_tokenizer(asked["run.model"], trust_remote_code=trust)
+        chat = bool(tokenizer.chat_template) and not asked.get("plain")
+        if chat and any(isinstance(prompt, str) for prompt in prompts):
+            watch.said("Text goes through the chat template as a user's message; --plain leaves it as it is.")
+        watch.stage(f"answering {len(prompts)} prompts, {sampling.k} times each")
+        answers = generate(model, tokenizer, prompts=[as_turn(p) if chat else p for p in prompts], sampling=sampling)
+    rows = [
+        {"prompt": prompt, "responses": [a.text for a in own], "ended": [a.ended for a in own]}
+        for prompt, own in zip(prompts, answers, strict=True)
+    ]
+    _show_answers(rows, asked.get("out"))
+
+
+def as_turn(prompt: Prompt) -> Prompt:
+    """Text as a user's message, messages as they are."""
+    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+
+
+def _prompts(asked: dict[str, Any]) -> list[Prompt]:
+    """The prompts of --prompt and of the file of --prompts."""
+    prompts: list[Prompt] = list(asked.get("prompt", []))
+    if "prompts" in asked:
+        prompts += read_prompts(Path(asked["prompts"]))
+    if not prompts:
+        raise SettingsError('generate needs --prompt TEXT or --prompts FILE, for instance --prompt "Write a letter."')
+    return prompts
+
+
+def read_prompts(file: Path) -> list[Prompt]:
+    """The prompts of a file: each line of text, or the `prompt` or `messages` of each JSON line.
+
+    Raises DataError naming the line.
+    """
+    if not file.is_file():
+        raise DataError(
+            f"there is no file {file}. --prompts takes a .txt or .jsonl file; --prompt takes the text itself."
+        )
+    lines = [(n, line) for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
+    if file.suffix not in (".jsonl", ".json"):
+        return [line for _, line in lines]
+    prompts: list[Prompt] = []
+    for n, line in lines:
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise DataError(f"{file}, row {n}: not JSON ({error.msg}), got {line[:60]!r}.") from error
+        prompt = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
+        if not (isinstance(prompt, str | list) and prompt):
+            raise DataError(f"{file}, row {n}: needs `prompt`, text or a list of messages, got {line[:60]!r}.")
+        prompts.append(prompt)
+    return prompts
+
+
+def read_text(file: Path) -> str:
+    """The text of a file. Raises SettingsError where there is none."""
+    if not file.is_file():
+        raise SettingsError(f"there is no file {file}.")
+    return file.read_text(encoding="utf-8")
+
+
+def _show_answers(rows: Sequence[dict[str, Any]], out: str | None) -> None:
+    if out is not None:
+        from .files import write_text
+
+        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+        print(out)
+        return
+    console = Console(highlight=False, soft_wrap=True)
+    for row in rows:
+        prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1].get("content", "")
+        console.print(prompt, style="dim", markup=False)
+        for text, ended in zip(row["responses"], row["ended"], strict=True):
+            console.print(text + ("" if ended else " [...]"), style="bold", markup=False)
+        console.print()
+
+
+def _quiet_libraries() -> None:
+    """Keep the libraries' own progress bars off the screen, and what they say to each other of deprecated names."""
+    import warnings
+
+    from transformers.utils import logging
+
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"transformers\.|peft\.")
+    logging.disable_progress_bar()

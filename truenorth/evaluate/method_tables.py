@@ -1,0 +1,87 @@
+"""`truenorth methods` as tables: what there is, and all of one method."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+SOURCES = "Source of a default: paper, the authors' code, or ours."
+
+
+def table_of_methods(methods: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """One row per method: name, title, paper, and what it needs. `methods` are as `methods.describe` gives them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("method", style="bold cyan", no_wrap=True)
+    table.add_column("what it is", ratio=3)
+    table.add_column("needs", ratio=2)
+    table.add_column("paper", ratio=3, style="dim")
+    for method in methods:
+        table.add_row(method["name"], method["title"], needs(method["needs"]), method["paper"].partition(";")[0])
+    hint = "`truenorth methods NAME` shows its loss and its settings; `truenorth train NAME` trains with it."
+    return Group(table, Text(f"\n{hint}", style="dim"))
+
+
+def needs(of: Mapping[str, Any]) -> str:
+    """What the data must bring, in words.
+
+    >>> needs({"responses": [2, None], "reads": ["rewards"], "references": ["initial"], "columns": []})
+    '2 or more answers, scores'
+    """
+    low, high = of["responses"]
+    if (low, high) == (1, 1):
+        answers = "one answer"
+    elif low == high:
+        answers = "pairs" if low == 2 else f"{low} answers"
+    else:
+        answers = f"{low} or more answers" if high is None else f"{low} to {high} answers"
+    words = {"rewards": "scores", "wins": "a judge of pairs"}
+    further = [words[read] for read in of["reads"] if read in words] + [f"column {name}" for name in of["columns"]]
+    return ", ".join([answers, *further])
+
+
+def one_method(method: Mapping[str, Any]) -> RenderableType:
+    """Everything about one method: its paper, its loss, what it needs, and its settings."""
+    head = Text.assemble((method["name"], "bold cyan"), "  ", (method["title"], "bold"))
+    about = Table.grid(padding=(0, 2))
+    about.add_column(style="dim", no_wrap=True)
+    about.add_column()
+    for name in ("paper", "loss", "recipe", "differs"):
+        if method.get(name):
+            about.add_row(name, Text(method[name], style="cyan" if name == "loss" else ""))
+    about.add_row("needs", needs(method["needs"]))
+    about.add_row("references", ", ".join(method["needs"]["references"]) or "none")
+    return Group(
+        head,
+        about,
+        Text("\nSettings, for --set or YAML", style="bold"),
+        _settings(method["settings"]),
+        Text(f"\n{SOURCES}", style="dim"),
+    )
+
+
+def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("name", style="cyan", no_wrap=True)
+    table.add_column("default", no_wrap=True)
+    table.add_column("source", no_wrap=True)
+    table.add_column("allowed", no_wrap=True)
+    table.add_column("meaning", ratio=1)
+    for row in rows:
+        allowed = row["range"].replace("inf", "∞") or row["type"].replace("null", "none")
+        table.add_row(row["name"], shown(row["default"]), row["source"], allowed, row["description"])
+    return table
+
+
+def shown(value: object) -> str:
+    """A default as one would write it in YAML; `none` where there is none.
+
+    >>> shown([0.9, 0.95]), shown(None), shown(1e-06)
+    ('[0.9, 0.95]', 'none', '1e-06')
+    """
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(shown, value))}]"
+    return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,206 @@
+"""The flags of `truenorth train`: each names one setting of the run or of the recipe, and nothing else."""
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand
+
+from .errors import SettingsError, did_you_mean
+from .online.sampler import Sampling
+from .run import Run
+from .settings import table
+
+Given = Mapping[str, Any]  # parameter name -> what the command line gave; None or absent where it gave nothing
+
+
+@dataclass(frozen=True, slots=True)
+class Flag:
+    """A flag and the dotted path of the setting that it gives, as in run.yaml."""
+
+    name: str  # without the dashes
+    path: str  # `run.max_length`, `update.learning_rate`
+    help: str = ""  # none: the setting's own description
+    metavar: str = ""  # none: from the setting's type
+    default: str = ""  # shown; none: the setting's own
+    panel: str = "Run"
+    short: str = ""
+    kind: str = ""  # type; none: the setting's own
+
+    @property
+    def parameter(self) -> str:
+        return self.name.replace("-", "_")
+
+
+DATA, LENGTH, TRAINING, MACHINE = "Model and data", "Rows", "Training", "Machine and files"
+FLAGS: tuple[Flag, ...] = (
+    Flag("model", "run.model", metavar="MODEL", panel=DATA, short="-m"),
+    Flag("data", "run.data", "preference data: files, folders or hub names", "DATA ...", panel=DATA, short="-d"),
+    Flag("out", "run.out", "run directory: metrics, checkpoints, report, model", "DIR", panel=DATA, short="-o"),
+    Flag("eval-data", "run.eval_data", "held-out rows, measured while training", "DATA ...", panel=DATA),
+    Flag("columns", "run.columns", "which column plays a role, if names do not tell", "ROLE=COLUMN ...", panel=DATA),
+    Flag("prompts", "run.prompts", metavar="FILE", panel=DATA),
+    Flag("chat-template", "run.chat_template", metavar="FILE", panel=DATA),
+    Flag("trust-remote-code", "run.trust_remote_code", panel=DATA),
+    Flag("max-length", "run.max_length", metavar="TOKENS", panel=LENGTH),
+    Flag("too-long", "run.too_long", panel=LENGTH),
+    Flag("on-problem", "run.on_problem", panel=LENGTH),
+    Flag("max-problem-share", "run.max_problem_share", metavar="SHARE", panel=LENGTH),
+    Flag("ties", "run.ties", panel=LENGTH),
+    Flag("pairing", "run.pairing", "for pairs: none, best_vs_each, best_vs_worst, all_pairs", "HOW", panel=LENGTH),
+    Flag("epochs", "run.epochs", panel=TRAINING),
+    Flag("max-steps", "run.max_steps", panel=TRAINING),
+    Flag("batch-size", "run.batch_size", metavar="PROMPTS", panel=TRAINING),
+    Flag("learning-rate", "update.learning_rate", "peak learning rate", "X", "the method's", TRAINING),
+    Flag("reference", "references.initial", "frozen, cached, or a path", "KIND|MODEL", "the method's", TRAINING),
+    Flag("lora", "run.lora.rank", "train adapters of this rank in place of all weights", "RANK", "off", TRAINING),
+    Flag("dropout", "run.dropout", panel=TRAINING),
+    Flag("seed", "run.seed", "of the rows' order, adapters, dropout and samples", panel=TRAINING),
+    Flag("precision", "run.precision", panel=MACHINE),
+    Flag("tokens-per-micro-batch", "run.tokens_per_micro_batch", metavar="TOKENS", panel=MACHINE),
+    Flag("gradient-checkpointing", "run.gradient_checkpointing", "less memory for more time", panel=MACHINE),
+    Flag("save-every", "run.save_every", metavar="STEPS", panel=MACHINE),
+    Flag("keep-checkpoints", "run.keep_checkpoints", panel=MACHINE),
+    Flag("eval-every", "run.eval_every", metavar="STEPS", panel=MACHINE),
+    Flag("samples", "run.samples", metavar="PROMPTS", panel=MACHINE),
+)  # fmt: skip
+_SEEN = ("model", "columns", "chat-template", "max-length", "too-long", "on-problem", "ties", "pairing")
+INSPECT: tuple[Flag, ...] = (
+    *(replace(flag, panel="Options") for flag in FLAGS if flag.name in _SEEN),
+    Flag("batch-size", "batch_size", "rows to a padded batch, for comparison", "ROWS", "8", "Options"),
+)
+GENERATE: tuple[Flag, ...] = (
+    replace(FLAGS[0], panel="Options", help="directory or hub name of a model or adapter"),
+    Flag("prompt", "prompt", "a prompt; may be given several times", "TEXT ...", panel="Options", short="-p"),
+    Flag(
+        "prompts", "prompts", "a file of prompts: .txt (one a line), or .jsonl with `prompt`", "FILE", panel="Options"
+    ),
+    Flag("out", "out", "write JSON lines there in place of the screen", "FILE", panel="Options", short="-o"),
+    Flag("plain", "plain", "leave the chat template out", kind="boolean", panel="Options"),
+    Flag("k", "sampling.k", panel="Sampling", short="-k"),
+    Flag("temperature", "sampling.temperature", panel="Sampling"),
+    Flag("top-p", "sampling.top_p", panel="Sampling"),
+    Flag("max-new-tokens", "sampling.max_new_tokens", panel="Sampling"),
+    Flag("seed", "sampling.seed", panel="Sampling"),
+    replace(FLAGS[7], panel="Options"),
+)
+MANY = frozenset(
+    {"--data", "-d", "--eval-data", "--columns", "--set", "-s", "--prompt", "-p"}
+)  # take several values after one flag
+METAVARS = {"integer": "N", "number": "X", "string": "TEXT"}
+ROWS: Mapping[str, Mapping[str, Any]] = {
+    f"{owner}.{row['name']}": row
+    for owner, settings in (("run", Run), ("sampling", Sampling))
+    for row in table(settings)
+}
+
+
+class Spread(TyperCommand):
+    """A command whose flags in MANY take several values (`--data a b`), and that knows where a wrong flag belongs."""
+
+    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        known = {name for parameter in self.params for name in [*parameter.opts, *parameter.secondary_opts]}
+        for arg in args:
+            name = arg.partition("=")[0]
+            if name.startswith("--") and name not in known | {"--", "--help"}:
+                raise typer.BadParameter(_no_flag(name, known), ctx=ctx)
+        return super().parse_args(ctx, spread(args, MANY & known))
+
+
+def _no_flag(name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name[2:], [flag.lstrip("-") for flag in known]).replace("mean ", "mean --")
+    if hint or "--set" not in known:
+        return f"there is no flag {name}.{hint}"
+    return f"there is no flag {name}. A setting of the method is given as --set {name[2:].replace('-', '_')}=VALUE."
+
+
+def spread(args: Sequence[str], many: Iterable[str]) -> list[str]:
+    """`args` with the flag repeated before each further value of one that takes several.
+
+    >>> spread(["exo", "--data", "a", "b", "--out", "c"], {"--data"})
+    ['exo', '--data', 'a', '--data', 'b', '--out', 'c']
+    """
+    many, flag, given, out = set(many), "", False, list[str]()
+    for arg in args:
+        if arg.startswith("-") and len(arg) > 1:
+            flag, given = (arg if arg in many else ""), False
+        elif flag and given:
+            out.append(flag)
+        else:
+            given = True
+        out.append(arg)
+    return out
+
+
+def takes(flags: Iterable[Flag]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator that gives a command one option per flag, all in its argument `given`."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(command)
+        ours = {flag.parameter for flag in flags}
+
+        def run(**values: Any) -> None:
+            given = {name: value for name, value in values.items() if name in ours and value not in (None, [])}
+            command(**{name: value for name, value in values.items() if name not in ours}, given=given)
+
+        kept = [parameter for parameter in own.parameters.values() if parameter.name != "given"]
+        options = [_option(flag) for flag in flags]
+        run.__name__, run.__doc__ = command.__name__, command.__doc__
+        run.__signature__ = own.replace(parameters=[*kept, *options])  # pyright: ignore[reportFunctionMemberAccess]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *options]}
+        return run
+
+    return decorate
+
+
+def _option(flag: Flag) -> inspect.Parameter:
+    of_setting = str(ROWS.get(flag.path, {}).get("type"))
+    kind = {"boolean": bool}.get(flag.kind or of_setting, list[str] if f"--{flag.name}" in MANY else str)
+    option = typer.Option(
+        *([f"--{flag.name}"] + [flag.short] * bool(flag.short)),
+        help=help_of(flag),
+        metavar=None if kind is bool else metavar_of(flag),
+        show_default=False,
+        rich_help_panel=flag.panel,
+    )
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(flag.parameter, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+def default_of(flag: Flag) -> str:
+    """The default as it is shown: empty where none is needed, `required` where it must be given."""
+    value = flag.default or ROWS.get(flag.path, {}).get("default")
+    return "" if value in (None, False, {}, []) else str(value)
+
+
+def metavar_of(flag: Flag) -> str:
+    kind = str(ROWS.get(flag.path, {}).get("type", "TEXT")).removesuffix(" | null")
+    return flag.metavar or METAVARS.get(kind, kind.replace(" ", ""))
+
+
+def help_of(flag: Flag) -> str:
+    text = flag.help or str(ROWS[flag.path]["description"])
+    default = default_of(flag)
+    return f"{text} (default {default})" if default and default != "required" else text
+
+
+def settings_of(given: Given, flags: Iterable[Flag] = FLAGS) -> dict[str, Any]:
+    """Dotted path -> value of every flag that was given."""
+    flag_of = {flag.parameter: flag for flag in flags}
+    return {flag_of[name].path: _value(flag_of[name], value) for name, value in given.items()}
+
+
+def _value(flag: Flag, value: object) -> object:
+    if flag.name != "columns" or not isinstance(value, list):
+        return value
+    return dict(split_setting(str(item), "--columns") for item in value)
+
+
+def split_setting(text: str, flag: str) -> tuple[str, str]:
+    """`key=value` as a pair. Raises SettingsError where there is no `=`."""
+    key, equals, value = text.partition("=")
+    if not (key and equals):
+        raise SettingsError(f"{flag} takes NAME=VALUE, got {text!r}.")
+    return key.strip(), value.strip()

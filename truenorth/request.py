@@ -1,0 +1,138 @@
+"""What a command line or a file asks for, as a recipe and a run. Misspelt names are found before torch is there."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from . import methods, names
+from .errors import SettingsError
+from .flags import FLAGS, Given, settings_of, split_setting
+from .run import Run
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+Changes = list[tuple[str, object]]  # dotted path in the recipe, or a bare setting of the objective, and its value
+
+LENGTHS = frozenset({"run.epochs", "run.max_steps"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Names are checked and the run is whole; the recipe is made by `recipe()`, which imports torch."""
+
+    parts: Mapping[str, Any]  # of the recipe, as in YAML; at least `method`
+    changes: Changes
+    run: Run
+
+    def recipe(self) -> "Recipe":
+        recipe = methods.load(self.parts)
+        for key, value in self.changes:
+            recipe = methods.override(recipe, key, value)
+        return recipe
+
+
+def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
+    """The request of `truenorth train TARGET`, where TARGET is a method, a YAML file or a run directory.
+
+    What the command line gives comes after what the file says. Raises SettingsError for whatever does not fit.
+    """
+    file = file_of(target)
+    parts, run = read(file) if file else ({"method": target}, {})
+    method = str(parts["method"])
+    if method not in methods.METHODS and ":" not in method:
+        methods.recipe(method)  # refuses the name
+    wanted = [*settings_of(given).items(), *map(_setting, sets)]
+    if {path for path, _ in wanted} & LENGTHS:  # one of them goes before the other in the file
+        run = {name: value for name, value in run.items() if f"run.{name}" not in LENGTHS}
+    changes: Changes = []
+    for path, value in wanted:
+        if path.startswith("run."):
+            _put(run, path.split(".")[1:], value)
+        else:
+            names.check_key(path, method)
+            changes.append((path, _reference(value) if path == "references.initial" else value))
+    names.check_run(run)
+    return Request(parts, changes, _run(run, given))
+
+
+def file_of(target: str) -> Path | None:
+    """The YAML file that `target` names, or the one of the run directory that it names; None for a method's name."""
+    path = Path(target)
+    if path.suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise SettingsError(f"there is no file {path}.")
+        return path
+    if "/" in target or path.is_dir():
+        if (path / "run.yaml").is_file():
+            return path / "run.yaml"
+        raise SettingsError(
+            f"{target} is no run directory: it holds no run.yaml. Give a method's name, or a YAML file."
+        )
+    return None
+
+
+def read(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The parts of the recipe and the settings of the run in a YAML file, ours ({recipe, run}) or hand-written."""
+    try:
+        data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{file} is no YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise SettingsError(f"{file} must hold settings (`method: exo`, ...), got {type(data).__name__}.")
+    run = data.pop("run", None) or {}
+    parts = data.pop("recipe") if set(data) == {"recipe"} else data
+    if not isinstance(run, dict) or not isinstance(parts, dict):
+        raise SettingsError(f"{file}: `run` and `recipe` must be mappings of settings.")
+    try:
+        names.check_recipe(parts)
+        names.check_run(run)
+    except SettingsError as error:
+        raise SettingsError(f"{file}: {error}") from None
+    if "method" not in parts:
+        raise SettingsError(f"{file} needs `method`, for instance `method: dpo`; `truenorth methods` lists them.")
+    return parts, run
+
+
+def _put(run: dict[str, Any], path: Sequence[str], value: object) -> None:
+    """Set `run[a][b]`; a flag's text stands for itself, `none` for nothing."""
+    *outer, last = path
+    for name in outer:
+        if not isinstance(run.get(name), dict):
+            run[name] = {}
+        run = run[name]
+    run[last] = None if value == "none" else value
+
+
+def _setting(text: str) -> tuple[str, object]:
+    """`--set KEY=VALUE`: a value of the run is read as YAML here, one of the recipe by `methods.override`."""
+    key, value = split_setting(text, "--set")
+    return key, yaml.safe_load(value) if key.startswith("run.") else value
+
+
+def _reference(value: object) -> dict[str, object]:
+    """`frozen`, `cached`, or else the path of a model."""
+    return {"kind": value} if value in ("frozen", "cached") else {"kind": "model", "path": value}
+
+
+def _run(run: Mapping[str, Any], given: Given) -> Run:
+    """The run, validated; what is wrong with a flag is said of the flag."""
+    flags = {flag.path.removeprefix("run."): flag for flag in FLAGS if flag.path.startswith("run.")}
+    missing = [f"--{flags[name].name}" for name in ("model", "data", "out") if not run.get(name)]
+    if missing:
+        raise SettingsError(
+            f"train needs {' and '.join(missing)}: "
+            + "; ".join(f"{flag} {flags[flag[2:]].metavar}" for flag in missing)
+            + ". For instance: truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"
+        )
+    try:
+        return Run(**run)
+    except SettingsError as error:
+        text = str(error)
+        for name, flag in flags.items():
+            if flag.parameter in given:
+                text = text.replace(f"Run's {name} ", f"--{flag.name} ").replace(f"Run's {name}:", f"--{flag.name}:")
+        raise SettingsError(text) from None
