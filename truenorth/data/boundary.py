@@ -40,11 +40,11 @@ class TextTokens:
         if not self.anchored:
             return list(self.alone(texts))
         found: list[list[int] | None] = [[] if not text else None for text in texts]
-        anchors = [lambda prompt: prompt[-1:].strip(), *(_constant(anchor) for anchor in _ANCHORS)]
-        for anchor_of in anchors:
-            places = [i for i, ids in enumerate(found) if ids is None and anchor_of(prompts[i])]
-            starts = self.alone([anchor_of(prompts[i]) for i in places])
-            joined = self.alone([anchor_of(prompts[i]) + texts[i] for i in places])
+        for fixed in ("", *_ANCHORS):  # the prompt's own last letter first
+            anchors = [fixed or prompt[-1:].strip() for prompt in prompts]
+            places = [i for i, ids in enumerate(found) if ids is None and anchors[i]]
+            starts = self.alone([anchors[i] for i in places])
+            joined = self.alone([anchors[i] + texts[i] for i in places])
             for i, start, ids in zip(places, starts, joined, strict=True):
                 if start and len(ids) > len(start) and ids[: len(start)] == start:
                     found[i] = ids[len(start) :]
@@ -61,10 +61,6 @@ class TextTokens:
             end is None or decode(start + end) != decode(both)
             for start, end, both in zip(starts, ends, joined, strict=True)
         )
-
-
-def _constant(anchor: str) -> Callable[[str], str]:
-    return lambda _: anchor
 
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:

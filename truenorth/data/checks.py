@@ -100,7 +100,7 @@ class Repeats:
         label = str(comparison.columns.get("label", ""))
         self._ordinals.append(ordinal)
         self._questions.append(_hash(prompt, *sorted(answers)))
-        self._verdicts.append(_hash(prompt, *answers, label) if not comparison.all_tied else 0)
+        self._verdicts.append(_hash(prompt, *answers, label))
 
     def duplicates(self) -> npt.NDArray[np.int64]:
         """The rows whose prompt, answers and verdict stood in an earlier row."""

@@ -3,7 +3,6 @@
 Every format is read as a stream. A record that cannot be read is a row with a fault, not an exception.
 """
 
-import contextlib
 import csv
 import difflib
 import gzip
@@ -44,14 +43,14 @@ def read_rows(path: str) -> Iterator[RawRow]:
     Folders of `datasets` and Hub names may end in `:split`. Raises DataError where there is no such thing.
     """
     here = Path(path)
-    if here.is_dir() and not hub.is_saved_dataset(here):
+    if here.is_file():
+        yield from _read_file(here)
+    elif hub.is_saved(path):
+        yield from _numbered(path, hub.saved(path))
+    elif here.is_dir():
         for file in _data_files(here):
             yield from _read_file(file)
-    elif here.is_file():
-        yield from _read_file(here)
-    elif hub.is_saved_dataset(Path(path.partition(":")[0])):
-        yield from _numbered(path, hub.saved(path))
-    elif hub.could_be_name(path) and not here.suffix:
+    elif hub.could_be_name(path) and not (here.suffix in _READERS or here.suffix in _OPENERS):
         yield from _numbered(path, hub.downloaded(path, not_a_file=missing(here)))
     else:
         raise DataError(missing(here))
@@ -59,9 +58,15 @@ def read_rows(path: str) -> Iterator[RawRow]:
 
 def identity(path: str) -> str:
     """A text that changes when the data at `path` change: their hash, or size and time of change for large files."""
-    here = Path(path.partition(":")[0]) if not Path(path).exists() else Path(path)
-    files = [here] if here.is_file() else sorted(file for file in here.rglob("*") if file.is_file())
-    return "\n".join([path, *(f"{file.relative_to(here)} {_digest(file)}" for file in files)])
+    here = Path(path.rpartition(":")[0]) if hub.is_saved(path) and not Path(path).exists() else Path(path)
+    if here.is_file():
+        return f"{path} {_digest(here)}"
+    if here.is_dir():
+        files = sorted(file for file in here.rglob("*") if file.is_file())
+        return "\n".join([path, *(f"{file.relative_to(here)} {_digest(file)}" for file in files)])
+    if hub.could_be_name(path):
+        return f"{path} {hub.version(path, not_a_file=missing(here))}"
+    raise DataError(missing(here))
 
 
 def missing(path: Path) -> str:
@@ -116,19 +121,13 @@ def _zst(file: Path) -> IO[bytes]:
     return zstandard.open(file, "rb")
 
 
-_OPENERS: Mapping[str, Callable[[Path], IO[bytes]]] = {
-    ".gz": lambda file: gzip.open(file, "rb"),
-    ".xz": lambda file: lzma.open(file, "rb"),
-    ".zst": _zst,
-}
+_OPENERS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".xz": lzma.LZMAFile, ".zst": _zst}
 
 
-@contextlib.contextmanager
-def _text(file: Path) -> Iterator[IO[str]]:
-    """The file's text, decompressed. UTF-8, with or without a byte-order mark."""
+def _text(file: Path) -> IO[str]:
+    """The file's text, decompressed, to be closed by the caller. UTF-8, with or without a byte-order mark."""
     opener = _OPENERS.get(file.suffix, lambda file: file.open("rb"))
-    with opener(file) as raw, io.TextIOWrapper(raw, encoding="utf-8-sig", newline="") as text:
-        yield text
+    return io.TextIOWrapper(opener(file), encoding="utf-8-sig", newline="")
 
 
 def _record(file: Path, row: int, value: object) -> RawRow:

@@ -33,7 +33,7 @@ def as_text(value: object, column: str) -> Text:
     Raises Refused for anything else, for an unknown role and for content that is not text.
     """
     if isinstance(value, str):
-        return value
+        return _unicode(value, column)
     if is_message(value):
         return (_message(value, column),)
     if isinstance(value, Sequence) and all(is_message(item) for item in value):
@@ -82,10 +82,19 @@ def _content(content: object, rest: Mapping[str, Any], column: str) -> str:
     if content is None and rest.get("tool_calls"):
         return ""
     if isinstance(content, str):
-        return content
+        return _unicode(content, column)
     if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
         for part in content:
             if part.get("type", "text") != "text":
                 raise Refused("not_text", f"{column} holds a part of type {part['type']!r}")
         return "".join(str(part.get("text", "")) for part in content)
     raise Refused("wrong_type", f"a message in {column} must have text as its content, got {describe(content)}")
+
+
+def _unicode(text: str, column: str) -> str:
+    """`text`, if it can be written at all: JSON may hold half a surrogate pair, which no tokenizer reads."""
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise Refused("unparsable", f"{column} holds half a surrogate pair at character {error.start + 1}") from error
+    return text

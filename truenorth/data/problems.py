@@ -177,11 +177,13 @@ class Account:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
+        """The account that `to_dict` wrote."""
         reasons = {
             name: Tally(tally["count"], tally["action"], [Problem(**example) for example in tally["examples"]])
             for name, tally in data["reasons"].items()
         }
-        return cls(**{**data, "reasons": reasons})
+        values: dict[str, Any] = {**data, "reasons": reasons}
+        return cls(**values)
 
 
 def _advice(stops: list[str]) -> str:

@@ -222,7 +222,7 @@ def _order(numbers: Mapping[str, tuple[float, ...]]) -> dict[str, Any]:
     return {"scores": numbers["scores"]} if "scores" in numbers else {"ranks": numbers["ranks"]}
 
 
-def objects(value: object, column: str) -> Any:
+def parsed(value: object, column: str) -> Any:
     """A list or object, or what its JSON text stands for; None stays None."""
     if isinstance(value, str):
         try:

@@ -1,8 +1,7 @@
 """Messages as text through the tokenizer's chat template, cut into the prompt and what follows it."""
 
-import os.path
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from jinja2.exceptions import TemplateError
@@ -37,11 +36,21 @@ class Template:
         if isinstance(prompt, str) and len(strings) == len(answers):
             return Rendered(prompt, tuple(strings), chat=False)
         messages = _messages(prompt, "user")
-        start = self._apply(comparison, messages, answering=True)
+        start = self._start(comparison, messages)
         whole = [self._apply(comparison, [*messages, *_messages(answer, "assistant")]) for answer in answers]
         if not all(text.startswith(start) for text in whole):
             start = _safe_start(self._apply(comparison, messages), start, whole)
         return Rendered(start, tuple(self._end_turn(text[len(start) :]) for text in whole), chat=True)
+
+    def _start(self, comparison: Comparison, messages: list[Message]) -> str:
+        """The prompt with the generation prompt. Raises Refused where the template leaves out what the row has."""
+        start = self._apply(comparison, messages, answering=True)
+        asked = [message for message in messages if message["role"] in ("system", "developer", "user")]
+        if lost := [message["role"] for message in asked if message["content"].strip() not in start]:
+            raise Refused("template_error", f"the template leaves out or alters the {lost[0]}'s message")
+        if comparison.tools and start == self._apply(replace(comparison, tools=None), messages, answering=True):
+            raise Refused("template_error", "the template leaves out the tools")
+        return start
 
     def _apply(self, comparison: Comparison, messages: list[Message], *, answering: bool = False) -> str:
         if self._text is None and self._tokenizer.chat_template is None:
@@ -78,7 +87,10 @@ def _safe_start(without: str, prompt: str, whole: Sequence[str]) -> str:
     Templates that open the answer in the prompt (`<think>`) and leave that out of a finished answer differ only
     behind the last message of the prompt: there the texts may be cut, at a line break. Raises Refused otherwise.
     """
-    common = os.path.commonprefix([prompt, *whole])
+    common = prompt
+    for text in whole:
+        same = (k for k, (a, b) in enumerate(zip(common, text, strict=False)) if a != b)
+        common = common[: next(same, min(len(common), len(text)))]
     cut = common.rfind("\n") + 1
     if not common.startswith(without) or cut < len(without):
         place = common[-40:]

@@ -69,11 +69,12 @@ class Statistics:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        parts = {
-            name: None if data[name] is None else Lengths(**data[name]) for name in ("prompt", "chosen", "rejected")
-        }
-        bias = None if data["length_bias"] is None else LengthBias(**data["length_bias"])
-        return cls(**{**data, **parts, "length_bias": bias})
+        """The statistics that `to_dict` wrote."""
+        values = dict(data)
+        for name in ("prompt", "chosen", "rejected"):
+            values[name] = None if data[name] is None else Lengths(**data[name])
+        values["length_bias"] = None if data["length_bias"] is None else LengthBias(**data["length_bias"])
+        return cls(**values)
 
 
 def statistics_of(rows: TokenizedRows, account: Account) -> Statistics:

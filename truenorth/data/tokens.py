@@ -55,7 +55,7 @@ def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
 class TokenizedRows(Sequence[TokenizedRow]):
     """Rows in an Arrow file. Lengths are in memory, tokens are read from the file when asked for."""
 
-    def __init__(self, table: pa.Table) -> None:
+    def __init__(self, table: Any) -> None:  # a pyarrow table of SCHEMA
         self._blocks: list[Any] = table.to_batches()
         self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
         prompts, responses, candidates = _sizes(self._blocks)
