@@ -145,12 +145,18 @@ def generate(*, given: Given) -> None:
 
 @app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
 def report(
-    run_directory: Annotated[Path, typer.Argument(metavar="RUN_DIR", help="what was given to train --out")],
+    run_directories: Annotated[list[Path], typer.Argument(metavar="RUN_DIR ...", help="given to train as --out")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", metavar="FILE", help="where the comparison goes", show_default=False)
+    ] = None,
 ) -> None:
-    """Write RUN_DIR/report.html again, finished run or not."""
+    """Write RUN_DIR/report.html again, finished run or not; of several runs, a page that compares them.
+
+    [dim]truenorth report runs/dpo runs/exo --out comparison.html[/]
+    """
     from .commands import report_command
 
-    report_command(run_directory)
+    report_command(run_directories, out)
 
 
 @app.command(cls=Spread, rich_help_panel=MAKE)

@@ -57,11 +57,19 @@ def _ended(result: "Result") -> int:
     return 0
 
 
-def report_command(run_directory: Path) -> None:
-    """Write the report and print its path."""
+def report_command(run_directories: Sequence[Path], out: Path | None) -> None:
+    """Write the report of one run, or the comparison of several, and print its path."""
+    from .evaluate.comparison import write_comparison
     from .evaluate.report import write_report
 
-    print(write_report(run_directory))
+    if len(run_directories) > 1:
+        print(write_comparison(run_directories, out or Path("comparison.html")))
+        return
+    if out is not None:
+        raise SettingsError(
+            f"--out names the page that compares several runs; one run's is {run_directories[0]}/report.html."
+        )
+    print(write_report(run_directories[0]))
 
 
 def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bool) -> None:

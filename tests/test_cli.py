@@ -1,0 +1,254 @@
+"""What the command line asks for, what it refuses, and what it says then."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner, Result
+
+from truenorth import methods
+from truenorth.cli import app
+from truenorth.errors import SettingsError
+from truenorth.flags import FLAGS, Flag, default_of, help_of, settings_of, spread
+from truenorth.names import fields_in
+from truenorth.request import Request, request
+from truenorth.run import Run
+from truenorth.settings import table
+
+MUST = {"model": "m", "data": ["a.jsonl"], "out": "o"}
+SLOW = ("torch", "transformers", "datasets", "matplotlib")
+
+
+def run(*args: str, width: int = 120) -> Result:
+    return CliRunner().invoke(app, args, env={"COLUMNS": str(width), "TERM": "dumb", "NO_COLOR": "1"})
+
+
+def refusal(*args: str) -> str:
+    """What a command says that ends with exit code 1."""
+    result = run(*args)
+    assert result.exit_code == 1, result.output
+    assert "Traceback" not in result.output
+    return result.stderr
+
+
+def asked(*args: str, target: str = "exo", **given: Any) -> Request:
+    return request(target, MUST | given, args)
+
+
+def write(path: Path, data: Mapping[str, Any]) -> str:
+    path.write_text(yaml.safe_dump(dict(data)))
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ["--help"],
+        ["train", "--help"],
+        ["train", "exo", "--model", "m", "--data", "d", "--out", "o", "--set", "bta=1"],
+        ["train", "exoo", "--model", "m", "--data", "d", "--out", "o"],
+        ["train", "exo", "--model", "m", "--data", "d", "--out", "o", "--batch-size", "0"],
+        ["train", "exo", "--model", "m", "--data", "d", "--out", "o", "--set", "update.warmup_stps=3"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_slow_is_imported_for_help_or_a_typo(line: list[str]) -> None:
+    code = (
+        "import sys\nfrom truenorth.cli import app\n"
+        f"try:\n    app({line!r})\nexcept SystemExit:\n    pass\n"
+        f"print([name for name in {SLOW} if name in sys.modules])"
+    )
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert out.splitlines()[-1] == "[]"
+
+
+def test_help_lists_every_command() -> None:
+    text = run("--help").stdout
+    assert all(name in text for name in ("train", "inspect", "methods", "generate", "report", "demo", "--version"))
+
+
+def test_every_setting_of_the_run_has_a_flag() -> None:
+    assert {flag.path.split(".")[1] for flag in FLAGS if flag.path.startswith("run.")} == set(Run.model_fields)
+
+
+def test_help_shows_the_default_of_the_setting() -> None:
+    defaults = {row["name"]: row["default"] for row in table(Run)}
+    shown = [
+        flag
+        for flag in FLAGS
+        if flag.path.removeprefix("run.") in defaults and default_of(flag) not in ("", "required")
+    ]
+    assert shown
+    assert all(help_of(flag).endswith(f"(default {defaults[flag.path.removeprefix('run.')]})") for flag in shown)
+
+
+def test_several_values_may_follow_one_flag() -> None:
+    one = spread(["exo", "--data", "a", "b", "--out", "o"], {"--data"})
+    assert one == ["exo", "--data", "a", "--data", "b", "--out", "o"]
+
+
+def test_a_repeated_flag_stays_as_it_is() -> None:
+    line = ["exo", "--data", "a", "--data", "b", "-m", "x"]
+    assert spread(line, {"--data"}) == line
+
+
+def test_flags_reach_the_run() -> None:
+    wanted = asked(data=["a", "b"], batch_size="8", lora="4", too_long="drop", columns=["prompt=question"]).run
+    assert [source.path for source in wanted.data] == ["a", "b"]
+    assert (wanted.batch_size, wanted.too_long, wanted.columns) == (8, "drop", {"prompt": "question"})
+    assert wanted.lora is not None
+    assert wanted.lora.rank == 4
+
+
+def test_learning_rate_is_an_alias_of_the_updates_setting() -> None:
+    assert asked(learning_rate="3e-6").recipe() == asked("update.learning_rate=3e-6").recipe()
+
+
+def test_a_bare_key_sets_the_objective() -> None:
+    assert asked("beta=0.3").recipe() == methods.recipe("exo", beta=0.3)
+
+
+def test_a_path_sets_any_part_of_the_run() -> None:
+    lora = asked("run.lora.alpha=32", "run.lora.targets=[q_proj, v_proj]", lora="8").run.lora
+    assert lora is not None
+    assert (lora.rank, lora.alpha, lora.targets) == (8, 32.0, ["q_proj", "v_proj"])
+
+
+def test_reference_takes_a_kind_or_the_path_of_a_model() -> None:
+    frozen, other = (asked(reference=value).recipe() for value in ("frozen", "other/"))
+    assert methods.dump(frozen)["references"] == {"initial": {"kind": "frozen"}}
+    assert methods.dump(other)["references"] == {"initial": {"kind": "model", "path": "other/"}}
+
+
+def test_a_file_asks_for_what_the_flags_ask_for(tmp_path: Path) -> None:
+    file = write(
+        tmp_path / "run.yaml",
+        {"method": "exo", "objective": {"beta": 0.2}, "run": MUST | {"batch_size": 8, "lora": {"rank": 4}}},
+    )
+    from_file = request(file, {})
+    from_flags = asked("beta=0.2", batch_size="8", lora="4")
+    assert (from_file.run, from_file.recipe()) == (from_flags.run, from_flags.recipe())
+
+
+def test_the_file_of_a_run_directory_runs_again(tmp_path: Path) -> None:
+    first = asked("beta=0.2", "update.decay=constant", epochs="2", seed="3")
+    saved = {"recipe": methods.dump(first.recipe()), "run": first.run.model_dump(mode="json")}
+    file = write(tmp_path / "run.yaml", saved)
+    for target in (file, str(tmp_path)):
+        again = request(target, {})
+        assert (again.run, again.recipe()) == (first.run, first.recipe())
+
+
+def test_flags_go_before_the_file(tmp_path: Path) -> None:
+    file = write(tmp_path / "run.yaml", {"method": "exo", "run": MUST | {"epochs": 2, "seed": 1}})
+    wanted = request(file, {"out": "elsewhere", "max_steps": "5"}, ["beta=0.4"])
+    assert (str(wanted.run.out), wanted.run.seed, wanted.run.epochs, wanted.run.max_steps) == ("elsewhere", 1, None, 5)
+    assert wanted.recipe() == methods.recipe("exo", beta=0.4)
+
+
+def test_both_lengths_of_a_run_are_refused() -> None:
+    with pytest.raises(SettingsError, match="epochs or max_steps, not both"):
+        asked(epochs="1", max_steps="5")
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ("bta=1", "exo has no setting bta. Did you mean beta?"),
+        ("update.learnin_rate=1", "update.learnin_rate. Did you mean learning_rate?"),
+        ("updat.decay=linear", "there is no updat. Did you mean update?"),
+        ("run.lora.rnk=3", "run.lora.rnk. Did you mean rank?"),
+        ("run.batchsize=3", "run.batchsize. Did you mean batch_size?"),
+        ("batch_size=3", "give it as --batch-size"),
+        ("beta", "--set takes NAME=VALUE, got 'beta'"),
+        ("beta=-1", "EXO's beta must lie in (0, inf), got -1"),
+        ("update.kind=adam", "no kind 'adam'. Did you mean adamw?"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_the_nearest_right_one(sets: str, said: str) -> None:
+    assert said in refusal("train", "exo", "--model", "m", "--data", "d", "--out", "o", "--set", sets)
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"method": "exo", "objectiv": {}}, "there is no objectiv. Did you mean objective?"),
+        ({"method": "exo", "objective": {"bta": 1}}, "there is no setting objective.bta. Did you mean beta?"),
+        ({"method": "exo", "run": {"modle": "m"}}, "there is no setting run.modle. Did you mean model?"),
+        ({"method": "exo", "run": {"lora": {"rnk": 1}}}, "there is no setting run.lora.rnk. Did you mean rank?"),
+        ({"method": "exo", "references": {"initial": {"knd": "x"}}}, "references.initial.knd. Did you mean kind?"),
+        ({"objective": {"beta": 1}}, "needs `method`"),
+        ({"method": "exx"}, "There is no method 'exx'. Did you mean exo?"),
+    ],
+)
+def test_a_typo_in_a_file_is_named_with_the_nearest_name(tmp_path: Path, data: dict[str, Any], said: str) -> None:
+    assert said in refusal("train", write(tmp_path / "run.yaml", data))
+
+
+def test_a_wrong_flag_value_is_said_of_the_flag() -> None:
+    assert "--batch-size must lie in (0, inf), got '0'" in refusal(
+        "train", "exo", "--model", "m", "--data", "d", "--out", "o", "--batch-size", "0"
+    )
+
+
+def test_what_train_lacks_is_named() -> None:
+    assert "train needs --data and --out" in refusal("train", "exo", "--model", "m")
+
+
+def test_a_setting_given_as_a_flag_is_pointed_to_set() -> None:
+    result = run("train", "exo", "--beta", "0.2")
+    assert result.exit_code == 2
+    assert "--set beta=VALUE" in result.stderr
+
+
+def test_a_misspelt_flag_is_answered_with_the_nearest() -> None:
+    assert "Did you mean --batch-size?" in run("train", "exo", "--bacth-size", "2").stderr
+
+
+def test_a_missing_file_is_refused_by_name() -> None:
+    assert "there is no file none.yaml" in refusal("train", "none.yaml")
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_names_read_from_the_source_are_those_of_the_objective(name: str) -> None:
+    module = methods.METHODS[name].partition(":")[0]
+    assert set(type(methods.recipe(name).objective).model_fields) <= set(fields_in(module, name))
+
+
+def test_methods_as_json_are_what_describe_gives() -> None:
+    assert json.loads(run("methods", "exo", "--json").stdout) == methods.describe("exo")
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_every_method_is_in_the_table(width: int) -> None:
+    text = run("methods", width=width).stdout
+    assert all(name in text for name in methods.METHODS)
+    assert max(map(len, text.splitlines())) <= width
+
+
+def test_a_method_shows_its_settings_with_ranges_and_sources() -> None:
+    line = next(line for line in run("methods", "exo").stdout.splitlines() if line.startswith("epsilon"))
+    assert line.split()[:5] == ["epsilon", "0.001", "ours", "(0,", "0.5)"]
+
+
+def test_flags_of_other_commands_are_settings_too() -> None:
+    assert settings_of({"k": "3"}, [Flag("k", "sampling.k")]) == {"sampling.k": "3"}
+
+
+def test_generate_needs_a_prompt() -> None:
+    assert "--prompt TEXT or --prompts FILE" in refusal("generate", "--model", "m")
+
+
+def test_a_bad_line_of_prompts_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "p.jsonl"
+    file.write_text('{"prompt": "a"}\n{"promt": "b"}\n')
+    assert "row 2: needs `prompt`" in refusal("generate", "--model", "m", "--prompts", str(file))
+
+
+def test_a_folder_without_a_run_has_no_report(tmp_path: Path) -> None:
+    assert "no run directory" in refusal("report", str(tmp_path))
