@@ -9,6 +9,7 @@ from .files import RawRow, read_rows
 from .layouts import Layout, detect
 from .options import DataSettings, Needs
 from .problems import Account, Action, Problem
+from .roles import LAYOUTS
 from .training_rows import Checked, Sources, comparisons
 
 
@@ -76,7 +77,7 @@ def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
             f"The method reads scores, and {path} has none (read as {layout.name}; ranks give only an order). "
             "Give a column scores beside the responses, or score_chosen and score_rejected."
         )
-    single = layout.name not in ("pairs", "several answers")
+    single = not LAYOUTS[layout.name].several
     if single and needs.candidates[0] > 1:
         raise DataError(
             f"The method compares at least {needs.candidates[0]} answers to a prompt, and {path} has one (read as "

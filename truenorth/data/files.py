@@ -5,19 +5,17 @@ Every format is read as a stream. A record that cannot be read is a row with a f
 
 import csv
 import difflib
-import gzip
 import hashlib
-import io
 import json
-import lzma
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from ..errors import DataError
 from . import hub
+from .compressed import DAMAGE, OPENERS, open_text
 
 HASHED_WHOLE = 64 * 2**20  # bytes; larger files are known by size and time of change
 _CHUNK = 2**20  # characters of JSON read at once
@@ -50,7 +48,7 @@ def read_rows(path: str) -> Iterator[RawRow]:
     elif here.is_dir():
         for file in _data_files(here):
             yield from _read_file(file)
-    elif hub.could_be_name(path) and not (here.suffix in _READERS or here.suffix in _OPENERS):
+    elif hub.could_be_name(path) and not (here.suffix in _READERS or here.suffix in OPENERS):
         yield from _numbered(path, hub.downloaded(path, not_a_file=missing(here)))
     else:
         raise DataError(missing(here))
@@ -99,7 +97,7 @@ def _data_files(folder: Path) -> list[Path]:
 
 
 def _reader(file: Path) -> Callable[[Path], Iterator[RawRow]] | None:
-    suffixes = [suffix for suffix in file.suffixes if suffix not in _OPENERS]
+    suffixes = [suffix for suffix in file.suffixes if suffix not in OPENERS]
     return _READERS.get(suffixes[-1]) if suffixes else None
 
 
@@ -109,25 +107,8 @@ def _read_file(file: Path) -> Iterator[RawRow]:
         raise DataError(f"{file} has an unknown ending. Readable are {', '.join(_READERS)}, also .gz, .xz and .zst.")
     try:
         yield from reader(file)
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, UnicodeDecodeError) as error:
+    except DAMAGE as error:
         raise DataError(f"{file} is damaged or not what its ending says: {error}.") from error
-
-
-def _zst(file: Path) -> IO[bytes]:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise DataError(f"{file} needs the package zstandard: pip install 'truenorth[zstd]'.") from error
-    return zstandard.open(file, "rb")
-
-
-_OPENERS: Mapping[str, Callable[[Path], Any]] = {".gz": gzip.GzipFile, ".xz": lzma.LZMAFile, ".zst": _zst}
-
-
-def _text(file: Path) -> IO[str]:
-    """The file's text, decompressed, to be closed by the caller. UTF-8, with or without a byte-order mark."""
-    opener = _OPENERS.get(file.suffix, lambda file: file.open("rb"))
-    return io.TextIOWrapper(opener(file), encoding="utf-8-sig", newline="")
 
 
 def _record(file: Path, row: int, value: object) -> RawRow:
@@ -137,7 +118,7 @@ def _record(file: Path, row: int, value: object) -> RawRow:
 
 
 def _jsonl(file: Path) -> Iterator[RawRow]:
-    with _text(file) as lines:
+    with open_text(file) as lines:
         for number, line in enumerate(lines, start=1):
             if not line.strip():
                 continue
@@ -151,7 +132,7 @@ def _jsonl(file: Path) -> Iterator[RawRow]:
 
 def _json(file: Path) -> Iterator[RawRow]:
     """A list of objects, an object that holds one such list, or JSON lines under a wrong ending."""
-    with _text(file) as text:
+    with open_text(file) as text:
         first = next((line for line in text if line.strip()), "")
         more = any(line.strip() for line in text)
     if first.lstrip().startswith("["):
@@ -165,7 +146,7 @@ def _json(file: Path) -> Iterator[RawRow]:
 
 def _json_object(file: Path) -> Iterator[RawRow]:
     """The items of the one list of objects in a JSON object: {"version": 1, "data": [...]}."""
-    with _text(file) as text:
+    with open_text(file) as text:
         try:
             items = _table_in(json.load(text))
         except ValueError as error:
@@ -190,7 +171,7 @@ def _table_in(value: object) -> list[Any] | None:
 def _json_list(file: Path) -> Iterator[RawRow]:
     """The items of one JSON list, without holding the list: decoded one by one as the text comes in."""
     decode = json.JSONDecoder().raw_decode
-    with _text(file) as text:
+    with open_text(file) as text:
         rest, number = text.read(_CHUNK).lstrip(), 1
         at = 1  # behind the bracket
         while True:
@@ -212,7 +193,7 @@ def _json_list(file: Path) -> Iterator[RawRow]:
 
 def _csv(file: Path) -> Iterator[RawRow]:
     csv.field_size_limit(2**31 - 1)
-    with _text(file) as text:
+    with open_text(file) as text:
         records = csv.reader(text, delimiter="\t" if ".tsv" in file.suffixes else ",")
         header = next(records, [])
         for number, record in enumerate((record for record in records if record), start=1):

@@ -109,9 +109,9 @@ def detect(
     found = survey(rows, prompt=given.get("prompt", "prompt"), answers=list(dict.fromkeys(answers)))
     check_names(given, found, numbers)
     refuse_other_media(found)
-    names: list[Name] = list(LAYOUTS)
-    order: list[Name] = [*names[2:], *names[:2]] if candidates[1] == 1 else names
-    fitting = [name for name in order if _fits(name, given, found)]
+    # a method of single answers takes pairs only where there is nothing else
+    order = sorted(LAYOUTS, key=lambda name: candidates[1] == 1 and LAYOUTS[name].several)
+    fitting: list[Name] = [name for name in order if _fits(name, given, found)]
     if not fitting:
         raise DataError(no_layout(given, found))
     name = fitting[0]

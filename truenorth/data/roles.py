@@ -36,16 +36,17 @@ class Roles:
 
     needed: tuple[str, ...]
     optional: tuple[str, ...] = ()
+    several: bool = False  # whether rows have several answers
 
     @property
     def roles(self) -> tuple[str, ...]:
         return (*self.needed, *self.optional, *EVERY)
 
 
-# In the order in which they are tried; a method of single answers tries the last three first.
+# In the order in which they are tried.
 LAYOUTS: Mapping[Name, Roles] = {
-    "pairs": Roles(("chosen", "rejected"), ("prompt", "score_chosen", "score_rejected")),
-    "several answers": Roles(("prompt", "responses"), ("scores", "ranks")),
+    "pairs": Roles(("chosen", "rejected"), ("prompt", "score_chosen", "score_rejected"), several=True),
+    "several answers": Roles(("prompt", "responses"), ("scores", "ranks"), several=True),
     "labelled answers": Roles(("prompt", "response", "label")),
     "prompt and answer": Roles(("prompt", "response"), ("input",)),
     "conversations": Roles(("messages",)),
