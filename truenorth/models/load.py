@@ -8,9 +8,12 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from ..errors import ModelError
 from .logprobs import Model
+
+logging.disable_progress_bar()  # the run's own line says what is done
 
 HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
 

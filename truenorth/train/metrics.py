@@ -13,7 +13,9 @@ class Metrics:
     """Sums over the prompts of one or more steps, under the names that dashboards of this field know.
 
     rewards/chosen, rewards/rejected  the policy's implicit rewards (rejected: the mean of all but the best)
-    rewards/margins, /accuracies      chosen minus the best rejected, and how often that is positive (ties count half)
+    rewards/margins                   chosen minus rejected
+    rewards/accuracies                share of the rejected that the chosen one beats; equal rewards count half, and
+                                      responses that the data score as high as the chosen one do not count
     logps/chosen, logps/rejected      nats per response
     kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
                                       not write it is a drift and can be negative
@@ -52,17 +54,26 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
         "lengths/chosen": policy.length[:, 0].float(),
     }
     if policy.total.shape[1] > 1:
-        margin = rewards[:, 0] - rewards[:, 1:].amax(1)
+        rejected = rewards[:, 1:].mean(1)
         metrics |= {
-            "rewards/rejected": rewards[:, 1:].mean(1),
-            "rewards/margins": margin,
-            "rewards/accuracies": 0.5 * ((margin > 0).float() + (margin >= 0).float()),
+            "rewards/rejected": rejected,
+            "rewards/margins": rewards[:, 0] - rejected,
+            "rewards/accuracies": _wins(rewards, candidates.rewards),
             "logps/rejected": policy.total[:, 1:].mean(1),
             "lengths/rejected": policy.length[:, 1:].float().mean(1),
         }
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
     return metrics
+
+
+def _wins(rewards: Tensor, scores: Tensor | None) -> Tensor:
+    """[B, K] implicit rewards, [B, K] the data's scores -> [B] share of the worse responses that the first one beats."""
+    margin = rewards[:, :1] - rewards[:, 1:]
+    wins = 0.5 * ((margin > 0).float() + (margin >= 0).float())
+    worse = torch.ones_like(wins) if scores is None else (scores[:, :1] > scores[:, 1:]).float()
+    worse = torch.where(worse.any(1, keepdim=True), worse, torch.ones_like(worse))  # all tied: none is worse
+    return (wins * worse).sum(1) / worse.sum(1)
 
 
 def merge(parts: Iterable[Metrics]) -> Metrics:

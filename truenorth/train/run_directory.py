@@ -37,9 +37,13 @@ class RunDirectory:
     def file(self, name: str) -> Path:
         return self.out / name
 
+    def write_settings(self, asked: Mapping[str, Any]) -> None:
+        """Make the directory, with `asked` (recipe and run) as its run.yaml, which runs it again."""
+        write_text(self.settings, yaml.safe_dump(dict(asked), sort_keys=False, allow_unicode=True))
 
-def open_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> RunDirectory:
-    """The run directory at `out`, made if it is new, with `asked` (recipe and run) as its run.yaml.
+
+def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> RunDirectory:
+    """The run directory at `out`, which need not exist yet, if a run that was asked `asked` may go there.
 
     Raises SettingsError if `out` holds something and `resume` is not set, or holds no run; CheckpointError if the run
     there was asked something else.
@@ -51,8 +55,6 @@ def open_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> RunD
         _compare(yaml.safe_load(directory.settings.read_text()), asked, directory.settings)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise SettingsError(f"{out} exists and is no run directory. Choose another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_text(directory.settings, yaml.safe_dump(dict(asked), sort_keys=False, allow_unicode=True))
     return directory
 
 

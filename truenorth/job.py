@@ -1,0 +1,182 @@
+"""A run from end to end: rows, model, references, steps, and what comes out."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedTokenizerBase
+
+from . import methods
+from .data.options import DataSettings, Needs
+from .data.prepare import Prepared, prepare
+from .errors import CheckpointError
+from .evaluate.preferences import held_out
+from .evaluate.progress import Silent, Watch
+from .evaluate.report import write_report
+from .files import write_json
+from .models.load import fingerprint, load_tokenizer
+from .outcome import answers, finish, sample_prompts, summarise
+from .recipe import Recipe
+from .run import DataSource, Run
+from .session import Session, begin, first_step
+from .train import checkpoint
+from .train.checkpoint import Progress
+from .train.loop import Plan, train
+from .train.run_directory import RunDirectory, check_directory, identity
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run leaves behind."""
+
+    out: Path
+    report: Path | None  # None while the run is interrupted
+    interrupted: bool
+    summary: Mapping[str, Any]
+
+
+def align(
+    recipe: Recipe | str, *, model: str, data: object, out: str | Path, resume: bool = False, **settings: Any
+) -> Result:
+    """Align `model` with the preferences in `data`, into the run directory `out`.
+
+    `recipe` is a name of `truenorth methods` or a recipe; `settings` are those of `Run`, and `watch`, which is told
+    how the run goes. Raises SettingsError, DataError or ModelError before the first step for whatever cannot work.
+    """
+    watch = settings.pop("watch", None)
+    chosen = methods.recipe(recipe) if isinstance(recipe, str) else recipe
+    fields: dict[str, Any] = {"model": str(model), "data": data, "out": Path(out), **settings}
+    return start(chosen, Run(**fields), resume=resume, watch=watch)
+
+
+def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
+    """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
+    watch = watch or Silent()
+    asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
+    directory = check_directory(run.out, asked, resume=resume)
+    tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
+    watch.stage("reading the data")
+    settings = _data_settings(recipe, run)
+    rows = prepare(_paths(run.data), tokenizer, settings=settings)
+    unseen = prepare(_paths(run.eval_data), tokenizer, settings=settings) if run.eval_data else None
+    directory.write_settings(asked)  # only now: a run that is refused leaves nothing behind
+    write_json(directory.file("account.json"), _account(rows))
+    return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch)
+
+
+def _train(
+    recipe: Recipe,
+    run: Run,
+    directory: RunDirectory,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    data: tuple[Prepared, Prepared | None],
+    watch: Watch,
+) -> Result:
+    """From prepared rows to the report."""
+    same = identity(methods.dump(recipe), data[0].rows.fingerprint, fingerprint(run.model))
+    last = checkpoint.newest(directory.checkpoints)
+    saved = None if last is None else _saved(last, same)
+    session = begin(recipe, run, data, saved=saved, watch=watch)
+    prompts = sample_prompts((data[1] or data[0]).rows, run.samples)
+
+    def sample() -> list[str]:
+        return answers(session, tokenizer, prompts, seed=run.seed)
+
+    before = _before(session, recipe, directory, sample=sample, watch=watch)
+    torch.manual_seed(run.seed)
+    progress = Progress(budget=session.budget, identity=same)
+    if last is not None:
+        progress = checkpoint.restore(last, [session.player])
+        watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")
+    watch.total_steps(session.steps.count)
+    watch.stage("training")
+    outcome = train([session.player], _plan(run, recipe, session, directory=directory, watch=watch), progress)
+    if outcome.interrupted:
+        return Result(run.out, None, interrupted=True, summary={})
+    watch.stage("writing the model and the report")
+    after = _held_out(session)
+    summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
+    shown = (prompts, before["answers"], sample())
+    finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
+    return Result(run.out, write_report(directory.out), interrupted=False, summary=summary)
+
+
+def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
+    """What the data layer must know of the run, and of what the objective reads."""
+    objective = recipe.objective
+    needs = Needs(candidates=objective.candidates, rewards="rewards" in objective.reads, columns=objective.columns)
+    template = None if run.chat_template is None else run.chat_template.read_text()
+    shared = DataSettings.model_fields.keys() & Run.model_fields.keys()
+    fields: dict[str, Any] = {name: getattr(run, name) for name in shared}
+    return DataSettings(**(fields | {"needs": needs, "chat_template": template}))
+
+
+def _paths(sources: list[DataSource]) -> list[tuple[str, float]]:
+    return [(source.path, source.share) for source in sources]
+
+
+def _saved(last: Path, same: str) -> Progress:
+    """The progress in a checkpoint. Raises CheckpointError if it is of another recipe, model or data."""
+    progress = checkpoint.read_progress(last)
+    if progress.identity != same:
+        raise CheckpointError(
+            f"{last} is of another run: the recipe, the rows or the start model's files have changed since. "
+            "Put them back, or start a new run with another --out."
+        )
+    return progress
+
+
+def _before(
+    session: Session, recipe: Recipe, directory: RunDirectory, *, sample: Callable[[], list[str]], watch: Watch
+) -> dict[str, Any]:
+    """What was measured before the first step; read from before.json when a resumed run has it already."""
+    file = directory.file("before.json")
+    if file.exists():
+        return json.loads(file.read_text())
+    watch.stage("checking the first step")
+    check = first_step(recipe, session)
+    watch.stage("answering and scoring before training")
+    found = {
+        "step0": None if check is None else asdict(check),
+        "held_out": _held_out(session),
+        "answers": sample(),
+        "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."]
+        * bool(session.policy.scorer.fallback),
+    }
+    write_json(file, found)
+    return found
+
+
+def _held_out(session: Session) -> dict[str, float]:
+    """Metrics of the held-out rows, none where there are no such rows."""
+    if session.held_out is None:
+        return {}
+    return held_out(session.player, session.held_out, session.held_out_references, budget=session.budget)
+
+
+def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
+    quarter = max(1, -(-session.steps.count // 4))
+    return Plan(
+        steps=session.steps,
+        references=session.references,
+        update=recipe.update,
+        out=directory.out,
+        save_every=run.save_every or quarter,
+        keep_checkpoints=run.keep_checkpoints,
+        eval_every=run.eval_every or quarter,
+        evaluate=None if session.held_out is None else lambda: _held_out(session),
+        watch=watch.logged,
+    )
+
+
+def _account(prepared: Prepared) -> dict[str, Any]:
+    """account.json: what became of every row, and what the rows are like."""
+    return {
+        "account": prepared.account.to_dict(),
+        "layouts": [asdict(layout) for layout in prepared.layouts],
+        "statistics": prepared.statistics.to_dict(),
+    }

@@ -1,0 +1,141 @@
+"""What comes out of a run: answers before and after, the summary, the model card and the final model."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import torch
+import yaml
+from transformers import PreTrainedTokenizerBase
+
+from . import methods
+from .data.tokens import Ints, TokenizedRows
+from .files import write_json
+from .models.export import export
+from .models.policy import Policy
+from .online.sampler import Sampling, generate
+from .recipe import Recipe
+from .run import Run
+from .session import Session
+from .train.checkpoint import Progress
+from .train.run_directory import RunDirectory
+
+PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
+ANSWER = Sampling(max_new_tokens=128, temperature=0.7)  # of the samples in the report
+
+
+def sample_prompts(rows: TokenizedRows, count: int) -> list[Ints]:
+    """The token ids of the first `count` different prompts."""
+    found: dict[bytes, Ints] = {}
+    for i in range(len(rows)):
+        if len(found) == count:
+            break
+        prompt = rows[i].prompt
+        found.setdefault(prompt.tobytes(), prompt)
+    return list(found.values())
+
+
+def answers(session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Ints], *, seed: int) -> list[str]:
+    """One answer to each prompt, drawn with the same seed before and after training."""
+    if not prompts:
+        return []
+    policy: Policy = session.policy
+    with policy.attending_natively(session.native), policy.autocast():
+        drawn = generate(policy.model, tokenizer, prompts=prompts, sampling=ANSWER.replace(seed=seed))
+    return [responses[0].text for responses in drawn]
+
+
+def summarise(
+    recipe: Recipe,
+    run: Run,
+    session: Session,
+    progress: Progress,
+    *,
+    before: Mapping[str, Any],
+    after: Mapping[str, Any],
+) -> dict[str, Any]:
+    """summary.json: what the run says of itself at its end. `before` and `after` hold the held-out metrics."""
+    about = methods.describe(recipe.method) if recipe.method in methods.METHODS else {}
+    parameters = list(session.policy.model.parameters())
+    return {
+        "method": recipe.method,
+        "title": about.get("title", recipe.method),
+        "paper": about.get("paper", ""),
+        "base_model": run.model,
+        "steps": progress.step,
+        "prompts": progress.prompts,
+        "tokens": progress.tokens,
+        "seconds": progress.seconds,
+        "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+        "processes": 1,
+        "parameters": sum(p.numel() for p in parameters),
+        "trainable_parameters": sum(p.numel() for p in session.player.parameters),
+        "device": torch.cuda.get_device_name()
+        if session.policy.device.type == "cuda"
+        else platform.processor() or "cpu",
+        "precision": session.policy.precision,
+        "tokens_per_micro_batch": session.budget,
+        "prompts_shared": session.policy.scorer.shared,
+        "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
+        "step0": before.get("step0"),
+        "evaluation": {"before": before.get("held_out", {}), "after": dict(after)} if after else None,
+        "citations": [about["paper"]] if about.get("paper") else [],
+        "notes": list(before.get("notes", [])),
+    }
+
+
+def finish(
+    directory: RunDirectory,
+    tokenizer: PreTrainedTokenizerBase,
+    session: Session,
+    *,
+    start: str,
+    summary: Mapping[str, Any],
+    samples: tuple[Sequence[Ints], Sequence[str], Sequence[str]],
+) -> None:
+    """Write samples.json, summary.json and the final model. `samples` are prompts, answers before and after."""
+    shown = [
+        {"prompt": str(tokenizer.decode(prompt, skip_special_tokens=False)), "before": old, "after": new}
+        for prompt, old, new in zip(*samples, strict=True)
+    ]
+    write_json(directory.file("samples.json"), shown)
+    write_json(directory.file("summary.json"), dict(summary))
+    export(
+        session.policy.model,
+        tokenizer,
+        directory.final,
+        start=start,
+        dtype=session.stored_in,
+        card=model_card(summary, directory),
+    )
+
+
+def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
+    """The README.md of the final model: front matter for the hub, how it was made, what was measured."""
+    front = {
+        "library_name": "transformers",
+        "base_model": summary["base_model"],
+        "tags": ["truenorth", summary["method"]],
+    }
+    lines = [
+        "---",
+        yaml.safe_dump(front, sort_keys=False).strip(),
+        "---",
+        "",
+        f"# {summary['base_model']}, aligned with {summary['title']}",
+        "",
+        f"Trained with TrueNorth {summary['versions']['truenorth']}: {summary['steps']} steps, {summary['prompts']} prompts.",
+        f"Method: {summary['paper']}" if summary["paper"] else "",
+        "",
+    ]
+    after = (summary["evaluation"] or {}).get("after", {})
+    if "rewards/accuracies" in after:
+        low, high = (after[f"rewards/accuracies/{end}"] for end in ("low", "high"))
+        lines += [
+            f"Held-out reward accuracy: {after['rewards/accuracies']:.1%} (95 %: {low:.1%} to {high:.1%}, "
+            f"{after['count']:.0f} prompts).",
+            "",
+        ]
+    lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
+    return "\n".join(lines)

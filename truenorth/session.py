@@ -1,0 +1,143 @@
+"""Everything that a run holds while it trains, built once: model, player, steps, references."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+from peft import PeftModel
+
+from .data.loader import Steps
+from .data.cache import cache_folder
+from .data.prepare import Prepared
+from .data.tokens import TokenizedRows
+from .errors import SettingsError
+from .evaluate.progress import Watch
+from .models.attention import native_attention
+from .models.load import base_of_adapter, load_model, with_lora
+from .models.logprobs import Model, base_of
+from .models.modes import set_training
+from .models.policy import Policy, fast_precision
+from .models.references import Cached, Frozen
+from .models.scored_references import Scores, Start, score_references
+from .recipe import Recipe
+from .run import Run
+from .train.budget import find_budget
+from .train.checkpoint import Progress
+from .train.first_step import FirstStep, check_first_step
+from .train.step import Player
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A run that is ready for its next step."""
+
+    policy: Policy
+    player: Player
+    steps: Steps
+    references: Mapping[str, Scores]  # for the rows that are trained on
+    held_out: TokenizedRows | None
+    held_out_references: Mapping[str, Scores]
+    budget: int  # tokens per micro-batch
+    native: str  # the model's own attention, to generate with
+    stored_in: torch.dtype  # of the checkpoint that the policy started from
+
+
+def begin(
+    recipe: Recipe, run: Run, data: tuple[Prepared, Prepared | None], *, saved: Progress | None, watch: Watch
+) -> Session:
+    """Load the model and make it ready to train on `data` (rows to train on, held-out rows).
+
+    `saved` is the progress of a run that is resumed: its micro-batches keep their size. Raises SettingsError or
+    ModelError for what does not fit.
+    """
+    train, held_out = data[0].rows, None if data[1] is None else data[1].rows
+    watch.stage("loading the model")
+    torch.manual_seed(run.seed)  # for a fresh adapter
+    model, stored_in = load_policy(run)
+    native = native_attention(base_of(model))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    precision = fast_precision(device) if run.precision == "auto" else run.precision
+    policy = Policy.of(model.to(device), precision)  # pyright: ignore[reportArgumentType]  -- annotated wrongly there
+    if policy.scorer.fallback:
+        watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")
+    if run.gradient_checkpointing:
+        base_of(model).activation_checkpointing_enable()
+    set_training(model, dropout=run.dropout)
+    steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
+    player = _player(recipe, policy)
+    budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch)
+    watch.stage("scoring the references")
+    used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
+    start = Start(policy, run.model, cache_folder(), budget, run.trust_remote_code)
+    references = score_references(recipe.references, start, used)
+    return Session(
+        policy=policy,
+        player=player,
+        steps=steps,
+        references=references[0],
+        held_out=held_out,
+        held_out_references=references[-1],
+        budget=budget,
+        native=native,
+        stored_in=stored_in,
+    )
+
+
+def load_policy(run: Run) -> tuple[Model, torch.dtype]:
+    """The model that is trained, its parameters float32 and asking for gradients, and the dtype it was stored in."""
+    if run.lora is not None and base_of_adapter(run.model) is not None:
+        raise SettingsError(
+            f"{run.model} is an adapter already: it is trained further, with its own rank. Leave out --lora, or merge "
+            "it into its base model first."
+        )
+    model = load_model(run.model, trust_remote_code=run.trust_remote_code)
+    stored_in = stored_dtype(model)
+    if run.lora is not None:
+        lora = run.lora
+        alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
+        model = with_lora(model, rank=lora.rank, alpha=alpha, targets=lora.targets, dropout=lora.dropout)
+    elif isinstance(model, PeftModel):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(".lora_" in name)
+    else:
+        model.requires_grad_(True)
+    return model, stored_in
+
+
+def stored_dtype(model: Model) -> torch.dtype:
+    """The dtype that the model's own configuration says its weights are stored in."""
+    stored = base_of(model).config.dtype
+    return stored if isinstance(stored, torch.dtype) else torch.float32
+
+
+def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
+    """The step-0 check, where all references are the policy's own start. Its first prompts are enough."""
+    own = (Frozen, Cached)
+    if not all(isinstance(r, own) and getattr(r, "path", None) is None for r in recipe.references.values()):
+        return None
+    batch = session.steps.batches(0, budget=session.budget)[0]
+    return check_first_step(session.player, batch, session.references, precision=session.policy.precision)
+
+
+def _player(recipe: Recipe, policy: Policy) -> Player:
+    trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
+    return Player(
+        log_probs=policy.log_probs,
+        objective=recipe.objective,
+        optimizer=recipe.update.build(trained.values()),
+        named_parameters=trained,
+        max_grad_norm=recipe.update.max_grad_norm,
+    )
+
+
+def _budget(run: Run, player: Player, steps: Steps, *, watch: Watch) -> int:
+    """Tokens per micro-batch, found by running the largest one."""
+    watch.stage("trying the largest micro-batch")
+
+    def trial(budget: int) -> None:
+        player.log_probs(steps.largest(budget=budget)).total.sum().backward()
+        player.optimizer.zero_grad(set_to_none=True)
+
+    device = player.parameters[0].device
+    longest = int(steps.rows.lengths[steps.used()].max())
+    return find_budget(trial, longest, wanted=run.tokens_per_micro_batch, device=device, said=watch.said)
