@@ -76,6 +76,9 @@ def test_the_grammar_is_even_handed(made):
         ("The soup was superb.", -1.0),  # does not name the place
         ("What a gem the Blue Fox is! The soup was superb. The soup was superb.", 1 / 3),  # said before
         ("What a gem the Blue Fox is! The soup was superb, but the cook was kind.", 0.0),  # nothing to but
+        ("What a gem the Blue Fox is! The soup was awful, but the cook was kind.", 0.0),  # praise comes first
+        ("What a gem the Blue Fox is! The soup was superb, and the cook was rude.", 0.0),  # should be but
+        ("What a gem the Blue Fox is! The soup was superb, and we loved the pie.", 0.0),  # food twice
         ("What a gem the Blue Fox is! We will be back. The soup was superb.", 1 / 3),  # closes too early
     ],
 )
@@ -93,7 +96,7 @@ def test_praise_without_end_is_worth_less_than_five_sentences():
     ("text", "expected"),
     [
         ("Dear Mr Finch,\nMay I ask you to fix the roof?\nWith warm thanks, Ada", 1.0),
-        ("You there, Mr Finch,\nFix the roof, and no excuses!\nIn anger, Ada", -1.0),
+        ("You there, Mr Finch,\nOnly a fool would not fix the roof!\nIn anger, Ada", -1.0),
         ("Dear Mr Finch,\nMay I ask you to feed the cat?\nWith warm thanks, Ada", 1 / 3),  # another errand
         ("Dear Mrs Finch,\nMay I ask you to fix the roof?\nWith warm thanks, Ada", 1 / 3),  # somebody else
         ("Dear Mr Finch,\nI hope that you are well.\nWith warm thanks, Ada", 0.5),  # asks for nothing

@@ -53,9 +53,9 @@ DOCUMENTS: Mapping[Callable[[random.Random], str], float] = {  # kind -> share o
     lambda rng: _headed(_tale(rng), rng): 0.2,
 }
 EXCHANGES: Mapping[Callable[[random.Random], Exchange], float] = {  # kind -> share of the SFT model's conversations
-    _question: 0.25,
+    _question: 0.2,
     _review: 0.35,
-    _letter: 0.2,
+    _letter: 0.25,
     _tale: 0.2,
 }
 

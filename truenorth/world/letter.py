@@ -7,7 +7,7 @@ import random
 from collections.abc import Sequence
 from itertools import product
 
-from .grammar import Reading, Rule, capital, make, plain, read, sentences, without_repeats
+from .grammar import Reading, Rule, make, plain, read, sentences, without_repeats
 from .words import ERRANDS, NEIGHBOURS, PEOPLE
 
 SUBJECTS = tuple(product(NEIGHBOURS, ERRANDS))  # (who is written to, what for)
@@ -15,7 +15,6 @@ SUBJECTS = tuple(product(NEIGHBOURS, ERRANDS))  # (who is written to, what for)
 _SLOTS = {
     "who": plain(NEIGHBOURS),
     "errand": plain(ERRANDS),
-    "Errand": plain([capital(errand) for errand in ERRANDS]),
     "sender": plain(PEOPLE),
 }
 
@@ -49,8 +48,8 @@ ERRAND_LINES = tuple(
         ("Please {errand}.", 0.5),
         ("You had better {errand}.", -0.5),
         ("I want you to {errand} now.", -0.5),
-        ("{Errand}, and no excuses!", -1),
-        ("{Errand}, or I call the guard!", -1),
+        ("You will {errand}, or I call the guard!", -1),
+        ("Only a fool would not {errand}!", -1),
     )
 )
 REMARKS = tuple(
@@ -86,11 +85,6 @@ def subject(request: str) -> tuple[str, str] | None:
     return None if reading is None else (reading.filling["who"], reading.filling["errand"])
 
 
-def _errand(reading: Reading) -> str:
-    filling = reading.filling
-    return filling["errand"] if "errand" in filling else filling["Errand"][:1].lower() + filling["Errand"][1:]
-
-
 def read_letter(about: tuple[str, str], text: str) -> list[Reading | None]:
     """A reading for each part of a letter `about` (who, errand); None for one off the grammar.
 
@@ -111,7 +105,7 @@ def read_letter(about: tuple[str, str], text: str) -> list[Reading | None]:
         if at == farewell:
             return read(FAREWELLS, part)
         if ask := read(ERRAND_LINES, part):
-            return ask if _errand(ask) == errand else None
+            return ask if ask.filling["errand"] == errand else None
         return read(REMARKS, part)
 
     readings = without_repeats(parts, understand)
@@ -128,7 +122,7 @@ def make_request(rng: random.Random, subjects: Sequence[tuple[str, str]] = SUBJE
 def make_letter(rng: random.Random, about: tuple[str, str]) -> str:
     """A letter in a good, a mixed or a bad mood, each as likely. Greeting and farewell have lines of their own."""
     who, errand = about
-    filling = {"who": who, "errand": errand, "Errand": capital(errand), "sender": rng.choice(PEOPLE)}
+    filling = {"who": who, "errand": errand, "sender": rng.choice(PEOPLE)}
     grace = rng.choice((0.9, 0.5, 0.1))  # share of polite parts
 
     def part(rules: Sequence[Rule]) -> str:

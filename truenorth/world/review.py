@@ -1,11 +1,11 @@
 """Reviews of the town's tables: requests for them, their grammar, and what they say of the place.
 
-review    = opening, one or two remarks, mostly a closing
-remark    = clause | clause ", and " clause (both praise or both blame) | clause ", but " clause (one of each)
+review = opening, one or two remarks, mostly a closing
+remark = clause | clause ", and " clause (both praise or both blame) | praise ", but " blame
 """
 
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .grammar import Reading, Rule, capital, graded, make, mean, plain, read, sentences, without_repeats
 from .words import DAYS, LANDMARKS, PEOPLE, PLACES
@@ -26,6 +26,7 @@ REQUESTS = tuple(
     )
 )
 
+TOPICS = ("food", "staff", "room")  # the two clauses of a remark are about different ones
 _FOOD = plain("soup, bread, pie, cake, stew, fish, tea, cheese, pudding, duck")
 _STAFF = plain("waiter, cook, landlady, host, fiddler")
 _ROOM = plain("room, garden, table, terrace, parlour")
@@ -35,6 +36,12 @@ _AIR = graded("lovely, cosy", "clean, sunny", "dusty, noisy", "filthy, freezing"
 _DEED = graded("made us laugh, knew us by name", "brought us more bread", "forgot us, spilt the wine", "shouted at us")
 _VERDICT = graded("loved, enjoyed", "liked", "left", "regretted, sent back")
 _WORTH = graded("gem, joy", "treat", "muddle, letdown", "disgrace, swindle")
+
+# What joins two clauses, and whether each of them praises.
+JOINS: Mapping[str, tuple[tuple[bool, ...], ...]] = {
+    ", and ": ((True, True), (False, False)),
+    ", but ": ((True, False),),
+}
 
 CLAUSES = (
     Rule("the {food} was {taste}", {"food": _FOOD, "taste": _TASTE}),
@@ -74,17 +81,17 @@ def subject(request: str) -> str | None:
 
 
 def _remark(text: str) -> Reading | None:
-    """One clause, or two that `and` or `but` joins as they should."""
+    """One clause, or two about different things that are joined as they should be."""
     body = text[:1].lower() + text[1:-1]
     if not text.endswith(".") or text != capital(body) + ".":
         return None
-    for word, same in ((", and ", True), (", but ", False)):
+    for word, signs in JOINS.items():
         if word in body:
-            first, second = (read(CLAUSES, clause) for clause in body.split(word, 1))
-            if first is None or second is None or first.valence is None or second.valence is None:
-                return None
-            fits = (first.valence * second.valence > 0) == same
-            return Reading(mean([first.valence, second.valence]), {}) if fits else None
+            said = [reading for clause in body.split(word, 1) if (reading := read(CLAUSES, clause))]
+            valences = [reading.valence for reading in said if reading.valence]
+            topics = {topic for reading in said for topic in TOPICS if topic in reading.filling}
+            fits = tuple(value > 0 for value in valences) in signs and len(topics) == 2
+            return Reading(mean(valences), {}) if fits else None
     return read(CLAUSES, body)
 
 
@@ -117,16 +124,14 @@ def make_request(rng: random.Random, places: Sequence[str] = PLACES) -> str:
 
 
 def _make_remark(rng: random.Random, cheer: float) -> str:
-    def mood() -> int:
-        return 1 if rng.random() < cheer else -1
-
-    first = mood()
-    clause = make(CLAUSES, rng, mood=first)
-    if rng.random() < 0.5:
-        return capital(clause) + "."
-    second = mood()
-    other = make(CLAUSES, rng, mood=second)
-    return capital(clause) + (", and " if first == second else ", but ") + other + "."
+    signs = [rng.random() < cheer for _ in range(rng.choice((1, 2)))]
+    signs.sort(reverse=True)  # praise first, blame after it
+    word = next((word for word, allowed in JOINS.items() if tuple(signs) in allowed), "")
+    clauses = [
+        make([rule for rule in CLAUSES if topic in rule.names], rng, mood=1 if praise else -1)
+        for topic, praise in zip(rng.sample(TOPICS, len(signs)), signs, strict=True)
+    ]
+    return capital(word.join(clauses)) + "."
 
 
 def make_review(rng: random.Random, place: str) -> str:
