@@ -161,7 +161,7 @@ def _option(flag: Flag) -> inspect.Parameter:
     option = typer.Option(
         *([f"--{flag.name}"] + [flag.short] * bool(flag.short)),
         help=help_of(flag),
-        metavar=None if kind is bool else metavar_of(flag),
+        metavar=" " if kind is bool else metavar_of(flag),
         show_default=False,
         rich_help_panel=flag.panel,
     )

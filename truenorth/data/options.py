@@ -34,3 +34,4 @@ class DataSettings(Settings):
     columns: dict[str, str] = Field(default_factory=dict[str, str])  # role to column
     chat_template: str | None = None  # Jinja text in place of the tokenizer's own
     eos: bool = True  # end plain-text answers with the tokenizer's EOS; a chat template ends its own
+    refuse: bool = True  # False: rows that would stop a run are counted and left out, to look at the rest

@@ -158,7 +158,9 @@ class Account:
         return [head, *body]
 
     def check(self, settings: DataSettings) -> None:
-        """Raise DataError, with the whole account, where the run must not start."""
+        """Raise DataError, with the whole account, where the run must not start, unless `settings.refuse` is off."""
+        if not settings.refuse:
+            return
         if stops := self.stops:
             advice = _advice(stops)
         elif self.kept == 0:

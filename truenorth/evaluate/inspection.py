@@ -30,7 +30,6 @@ STYLES = {"stop": "bold red", "drop": "yellow", "keep": "green", "truncate": "ye
 class Inspection:
     """All that `truenorth inspect` shows. Without a tokenizer there are no tokens to speak of."""
 
-    settings: DataSettings  # as a run would have them
     account: Account
     layouts: tuple[Layout, ...]
     statistics: Statistics | None = None
@@ -39,14 +38,11 @@ class Inspection:
     batch_size: int = 0  # rows to a padded batch
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: the account with what a run would do about each reason, layouts, statistics, packing."""
-        account = self.account.to_dict()
-        for name, reason in account["reasons"].items():
-            reason["action"] = REASONS[name].action(self.settings)
+        """As JSON: account, layouts, statistics, packing."""
         statistics = None if self.statistics is None else self.statistics.to_dict()
         packing = {"padded": self.padded, "packed": self.statistics.tokens} if self.statistics else None
         return {
-            "account": account,
+            "account": self.account.to_dict(),
             "layouts": [asdict(layout) for layout in self.layouts],
             "statistics": statistics,
             "packing": packing,
@@ -59,26 +55,22 @@ def inspect(
     """Read all rows and count; with a tokenizer also prepare them as a run would.
 
     A row that would stop the run is counted as such and left out of the rest. Raises DataError where nothing can be
-    read, or where a row can only be mended in the file.
+    read at all.
     """
-    lenient = settings.replace(
-        on_problem="drop" if settings.on_problem == "stop" else settings.on_problem,
-        too_long="drop" if settings.too_long == "stop" else settings.too_long,
-        max_problem_share=1.0,
-    )
+    lenient = settings.replace(refuse=False)
     if tokenizer is None:
         checked = check_rows(sources, lenient)
-        return Inspection(settings, checked.account, checked.layouts)
+        return Inspection(checked.account, checked.layouts)
     prepared: Prepared = prepare(sources, tokenizer, settings=lenient)
     padded = padded_tokens(prepared.rows, batch_size)
-    return Inspection(
-        settings, prepared.account, prepared.layouts, prepared.statistics, prepared.rows, padded, batch_size
-    )
+    return Inspection(prepared.account, prepared.layouts, prepared.statistics, prepared.rows, padded, batch_size)
 
 
 def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
     """Tokens, padding included, of batches of `batch_size` shuffled rows in which each response is a row of its own
     behind its prompt, padded to the longest of the batch."""
+    if not len(rows):
+        return 0
     sequences = np.repeat(rows.prompt_lengths, rows.candidates) + rows.response_lengths
     longest = np.maximum.reduceat(sequences, rows.first[:-1])
     order = np.random.default_rng(0).permutation(len(rows))
@@ -93,6 +85,8 @@ def draw(found: Inspection, *, tokenizer: Tokenizer | None, rows: int, colour: b
         *(Text(line) for layout in found.layouts for line in layout.lines),
     ]
     parts += [_title("Rows"), *_account(found)]
+    if found.rows is not None and not len(found.rows):
+        return Group(*parts, Text("\nNo row is left to train on.", style="bold red"))
     if found.statistics is None or found.rows is None:
         parts.append(Text("\nLengths, packing and tokens need a tokenizer: give --model.", style="dim"))
         return Group(*parts)
@@ -116,20 +110,17 @@ def _account(found: Inspection) -> Iterator[RenderableType]:
     if not account.reasons:
         yield Text("Nothing was found wrong with any of them.", style="green")
         return
-    stops = False
     for name, tally in account.reasons.items():
-        action = REASONS[name].action(found.settings)
-        stops |= action == "stop"
         line = Text.assemble(
             (f"{tally.count:>7,} ", "bold"),
             (name, "bold"),
             " ",
-            (DOES[action], STYLES[action]),
+            (DOES[tally.action], STYLES[tally.action]),
             f": {REASONS[name].sentence}",
         )
         yield line
         yield from (Padding(Text(str(example), style="dim"), (0, 0, 0, 8)) for example in tally.examples)
-    if stops:
+    if account.stops:
         yield Text("A run stops at these rows. Mend them, or choose --on-problem drop, --too-long drop or truncate.")
 
 

@@ -106,8 +106,7 @@ class TerminalWatch:
         self.console = console
         self._progress = Progress(
             SpinnerColumn(),
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=16),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}", style="cyan"),
             TimeRemainingColumn(compact=True),
