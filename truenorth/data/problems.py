@@ -69,7 +69,7 @@ REASONS: Mapping[str, Reason] = {
     "template_not_prefix": Reason(
         "the chat template renders the prompt differently once the answer follows", trainable=False
     ),
-    "no_end_of_turn": Reason("the chat template ends the answer without a special token", default="keep"),
+    "no_end_of_turn": Reason("an answer ends without a special token: the model does not learn to stop", default="keep"),
     "no_token_boundary": Reason("the tokenizer cannot separate the answer from the prompt", trainable=False),
 }
 

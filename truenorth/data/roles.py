@@ -98,9 +98,11 @@ def explain(name: Name, mapping: Mapping[str, str], repeats: bool, found: Survey
     unused = [column for column in found.kinds if column not in mapping.values()]
     if unused:
         lines.append(f"  not used: {', '.join(unused)}")
-    free = [role for role in (*LAYOUTS[name].optional, *EVERY, *NUMBERS) if role not in mapping]
-    hints = ((column, did_you_mean(column, free)) for column in unused)
-    return (*lines, *(f"  not used: {column}.{hint}" for column, hint in hints if hint))
+    for column in unused:
+        roles = NUMBERS if found.has(column, "number") else (*LAYOUTS[name].optional, *EVERY)
+        if hint := did_you_mean(column, [role for role in roles if role not in mapping]):
+            lines.append(f"  not used: {column}.{hint}")
+    return tuple(lines)
 
 
 def no_layout(given: Mapping[str, str], found: Survey) -> str:

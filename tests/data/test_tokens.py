@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.tiny import rows_of
+from truenorth.data.tokens import ROWS_PER_BLOCK, TokenizedRow, TokenizedRows, key_of, write
+
+SHAPES = [(3, [2, 4]), (1, [5]), (7, [1, 1, 6])]
+
+
+def same(a: TokenizedRow, b: TokenizedRow) -> bool:
+    arrays = zip((a.prompt, *a.responses), (b.prompt, *b.responses), strict=True)
+    rest = [(r.scores, dict(r.columns), r.file, r.row, r.key) for r in (a, b)]
+    return all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in arrays) and rest[0] == rest[1]
+
+
+def test_rows_come_back_from_the_file_as_they_were(tmp_path: Path) -> None:
+    rows = rows_of(SHAPES, scores=True)
+    write(tmp_path / "rows.arrow", ((row, 1.0) for row in rows))
+    back = TokenizedRows.open(tmp_path / "rows.arrow")
+    assert len(back) == len(rows)
+    assert all(same(a, b) for a, b in zip(rows, back, strict=True))
+
+
+def test_rows_of_several_blocks_are_found(tmp_path: Path) -> None:
+    count = 2 * ROWS_PER_BLOCK + 3
+    rows = rows_of([(1 + i % 3, [1, 2]) for i in range(count)])
+    write(tmp_path / "rows.arrow", ((row, 1.0) for row in rows))
+    back = TokenizedRows.open(tmp_path / "rows.arrow")
+    places = [0, ROWS_PER_BLOCK - 1, ROWS_PER_BLOCK, count - 1, -1]
+    assert [back[i].row for i in places] == [rows[i].row for i in places]
+
+
+def test_lengths_count_the_prompt_once() -> None:
+    rows = TokenizedRows.of(rows_of(SHAPES))
+    assert rows.lengths.tolist() == [3 + 6, 1 + 5, 7 + 8]
+    assert rows.candidates.tolist() == [2, 1, 3]
+
+
+def test_the_longest_is_a_prompt_with_one_response() -> None:
+    assert TokenizedRows.of(rows_of(SHAPES)).longest == 13
+
+
+def test_shares_are_those_of_the_sources(tmp_path: Path) -> None:
+    first, second = rows_of(SHAPES[:2])
+    write(tmp_path / "rows.arrow", [(first, 1.0), (second, 0.5)])
+    assert TokenizedRows.open(tmp_path / "rows.arrow").shares.tolist() == [1.0, 0.5]
+
+
+def test_there_is_no_row_behind_the_last() -> None:
+    with pytest.raises(IndexError, match="row 3 of 3"):
+        TokenizedRows.of(rows_of(SHAPES))[3]
+
+
+def test_a_slice_is_a_list_of_rows() -> None:
+    assert [row.row for row in TokenizedRows.of(rows_of(SHAPES))[1:]] == [2, 3]
+
+
+def test_no_rows_are_no_error() -> None:
+    empty = TokenizedRows.of([])
+    assert (len(empty), empty.longest, len(empty.lengths)) == (0, 0, 0)
+
+
+def test_a_failure_while_writing_leaves_no_file(tmp_path: Path) -> None:
+    def rows() -> object:
+        yield rows_of(SHAPES)[0], 1.0
+        raise RuntimeError("full")
+
+    with pytest.raises(RuntimeError, match="full"):
+        write(tmp_path / "rows.arrow", rows())  # pyright: ignore[reportArgumentType]
+    assert list(tmp_path.iterdir()) == []
+
+
+IDS = st.lists(st.integers(0, 5), min_size=1, max_size=4)
+
+
+@given(st.lists(IDS, min_size=2, max_size=3), st.lists(IDS, min_size=2, max_size=3))
+def test_keys_are_equal_only_for_equal_tokens(a: list[list[int]], b: list[list[int]]) -> None:
+    keys = [key_of(np.array(x[0], np.int32), [np.array(y, np.int32) for y in x[1:]]) for x in (a, b)]
+    assert (keys[0] == keys[1]) == (a == b)
+
+
+def test_a_key_is_the_same_on_every_machine() -> None:
+    assert key_of(np.array([1, 2], np.int32), [np.array([3], np.int32)]) == "0b1126dc7b6619ada02b39f705f710c0"
+
+
+def test_the_fingerprint_changes_with_the_order_of_the_rows() -> None:
+    rows = [replaced(row) for row in rows_of(SHAPES)]
+    assert TokenizedRows.of(rows).fingerprint != TokenizedRows.of(rows[::-1]).fingerprint
+
+
+def replaced(row: TokenizedRow) -> TokenizedRow:
+    """The row with the key of its tokens."""
+    key = key_of(row.prompt, row.responses)
+    return TokenizedRow(row.prompt, row.responses, row.scores, row.columns, row.file, row.row, key)
