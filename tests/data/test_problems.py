@@ -110,7 +110,8 @@ def test_the_table_in_the_docs_is_the_table_in_the_code() -> None:
 def row_of(name: str) -> str:
     """The line of docs/data.md for one reason."""
     reason = REASONS[name]
-    by = {"on_problem": "`--on-problem`", "too_long": "`--too-long`", "ties": "`--ties`"}[reason.setting]
+    flags = {"on_problem": "`--on-problem`", "too_long": "`--too-long`", "ties": "`--ties`", "none": "nothing"}
+    by = flags[reason.setting]
     keep = "" if reason.trainable else "; cannot be kept"
     setting = "nothing" if reason.fatal else by + (keep if reason.setting == "on_problem" else "")
     return f"| `{name}` | {reason.sentence} | {'yes' if reason.fatal else 'no'} | {reason.default} | {setting} |"

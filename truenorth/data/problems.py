@@ -18,13 +18,15 @@ class Reason:
     sentence: str
     fatal: bool = False  # no setting lets such a row pass
     default: Action = "stop"  # with on_problem stop, the default
-    setting: Literal["on_problem", "too_long", "ties"] = "on_problem"  # the one that decides
+    setting: Literal["on_problem", "too_long", "ties", "none"] = "on_problem"  # the one that decides
     trainable: bool = True  # on_problem keep can keep it; otherwise keep drops it
 
     def action(self, settings: DataSettings) -> Action:
         """What becomes of the row under these settings."""
         if self.fatal:
             return "stop"
+        if self.setting == "none":
+            return self.default
         if self.setting == "ties":
             return settings.ties
         if self.setting == "too_long":
@@ -69,7 +71,9 @@ REASONS: Mapping[str, Reason] = {
     "template_not_prefix": Reason(
         "the chat template renders the prompt differently once the answer follows", trainable=False
     ),
-    "no_end_of_turn": Reason("an answer ends without a special token: the model does not learn to stop", default="keep"),
+    "no_end_of_turn": Reason(
+        "an answer ends without a special token: the model does not learn to stop", default="keep", setting="none"
+    ),
     "no_token_boundary": Reason("the tokenizer cannot separate the answer from the prompt", trainable=False),
 }
 
@@ -198,5 +202,6 @@ def _advice(stops: list[str]) -> str:
         "on_problem": "--on-problem drop or keep",
         "too_long": "a larger --max-length, --too-long drop or truncate",
         "ties": "--ties drop or keep",
+        "none": "",
     }
     return f"{names}. Mend the file, or choose {'; '.join(choices[s] for s in sorted(settings))}."
