@@ -1,6 +1,17 @@
-"""What all tests share: hypothesis without a clock, since a slow machine is no bug."""
+"""What all tests share: a cache of their own, one thread, and hypothesis without a clock: slow machines are no bug."""
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models are slower on two threads; children inherit it
+
+import pytest
 from hypothesis import settings
 
 settings.register_profile("house", deadline=None)
 settings.load_profile("house")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Prepared rows and reference log-probs go to a folder of this test session, also from child processes."""
+    pytest.MonkeyPatch().setenv("TRUENORTH_CACHE", str(tmp_path_factory.mktemp("cache")))

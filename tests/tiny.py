@@ -1,12 +1,14 @@
 """Tiny random models of every architecture we list, and rows for them, built without network or files."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
+from truenorth import world
 from truenorth.data.tokens import TokenizedRow
 
 VOCABULARY = 97
@@ -78,6 +80,15 @@ def tiny_model(architecture: str = "llama", *, seed: int = 0, **changes: object)
     torch.manual_seed(seed)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return model.eval()
+
+
+def tiny_directory(folder: Path, *, seed: int = 0, **changes: object) -> Path:
+    """A tiny Llama on disk, with the world's tokenizer and chat template: what a user's SFT model looks like."""
+    tokenizer = AutoTokenizer.from_pretrained(world.sft_model())
+    model = tiny_model("llama", seed=seed, vocab_size=len(tokenizer), **changes)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
 
 
 def rows_of(shapes: Sequence[tuple[int, Sequence[int]]], *, seed: int = 0, scores: bool = False) -> list[TokenizedRow]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from ..errors import ModelError
 from .logprobs import Model
 
 logging.disable_progress_bar()  # the run's own line says what is done
+# PEFT 0.21 asks transformers 5.23 by a name that will go; a user can do nothing about it.
+warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
 
 HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
 

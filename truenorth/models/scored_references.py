@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -93,7 +93,7 @@ def _frozen(start: Start) -> Scores:
 
         return without_adapter
     frozen = copy.deepcopy(model).requires_grad_(False).eval()  # its own config too: attention is chosen per config
-    return Policy.of(frozen, start.precision).log_probs
+    return Policy(frozen, replace(start.policy.scorer, model=frozen), start.precision).log_probs
 
 
 def _is_fresh(model: PeftModel) -> bool:

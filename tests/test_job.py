@@ -1,0 +1,170 @@
+"""A run from end to end, on a tiny model: what comes out, what is refused, and that it goes on where it was killed."""
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from tests.tiny import tiny_directory
+from truenorth import align
+from truenorth.errors import CheckpointError, DataError, SettingsError
+from truenorth.methods import recipe
+from truenorth.models.references import Frozen, OtherModel
+
+QUICK = {"batch_size": 4, "precision": "float32", "samples": 0}
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
+
+
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    draw, words = random.Random(0), "the boat is slow and kind of green but we like it well".split()
+    file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What of number {i}?"}],
+            "chosen": [{"role": "assistant", "content": " ".join(draw.choices(words, k=draw.randint(3, 9)))}],
+            "rejected": [{"role": "assistant", "content": " ".join(draw.choices(words, k=draw.randint(3, 9)))}],
+        }
+        for i in range(24)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def weights(out: Path) -> dict[str, torch.Tensor]:
+    return load_file(next((out / "final").glob("*.safetensors")))
+
+
+def test_the_final_model_loads_and_generates(model: str, pairs: str, tmp_path: Path) -> None:
+    result = align("dpo", model=model, data=pairs, eval_data=pairs, out=tmp_path / "run", **QUICK | {"samples": 1})
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "final")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "run" / "final")
+    prompt = tokenizer.apply_chat_template(
+        [{"role": "user", "content": "Hello?"}], add_generation_prompt=True, return_tensors="pt", return_dict=True
+    )
+    assert loaded.generate(**prompt, max_new_tokens=3, do_sample=False).shape[1] > prompt["input_ids"].shape[1]
+    assert result.report == tmp_path / "run" / "report.html"
+    names = {"run.yaml", "metrics.jsonl", "account.json", "samples.json", "summary.json", "checkpoints", "report.html"}
+    assert names <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert 0 <= result.summary["evaluation"]["after"]["rewards/accuracies"] <= 1
+
+
+def test_an_adapter_knows_its_base_and_the_base_is_untouched(model: str, pairs: str, tmp_path: Path) -> None:
+    before = load_file(Path(model) / "model.safetensors")
+    align("dpo", model=model, data=pairs, out=tmp_path / "run", lora={"rank": 4}, **QUICK)
+    base = AutoModelForCausalLM.from_pretrained(model)
+    adapted = PeftModel.from_pretrained(base, str(tmp_path / "run" / "final"))
+    assert adapted.peft_config["default"].base_model_name_or_path == str(Path(model).resolve())
+    assert any(bool(p.any()) for name, p in adapted.named_parameters() if ".lora_B." in name)
+    after = load_file(Path(model) / "model.safetensors")
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_one_seed_gives_the_same_bits_twice_and_another_seed_others(model: str, pairs: str, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        align("exo", model=model, data=pairs, out=tmp_path / name, seed=seed, lora={"rank": 2}, **QUICK)
+    a, b, c = (weights(tmp_path / name) for name in "abc")
+    assert all(torch.equal(a[name], b[name]) for name in a)
+    assert not all(torch.equal(a[name], c[name]) for name in a)
+
+
+@pytest.mark.parametrize("kind", ["frozen", "model"])
+def test_every_way_to_hold_the_reference_trains_alike(kind: str, model: str, pairs: str, tmp_path: Path) -> None:
+    reference = Frozen() if kind == "frozen" else OtherModel(path=model)
+    fast = recipe("exo", learning_rate=1e-3)
+    align(fast, model=model, data=pairs, out=tmp_path / "cached", **QUICK)
+    other = fast.replace(references={"initial": reference})
+    align(other, model=model, data=pairs, out=tmp_path / "other", **QUICK)
+    ours, theirs = weights(tmp_path / "cached"), weights(tmp_path / "other")
+    start = load_file(Path(model) / "model.safetensors")
+    moved = max(float((ours[name] - start[name]).abs().max()) for name in ours)
+    apart = max(float((ours[name] - theirs[name]).abs().max()) for name in ours)
+    assert apart <= 0.01 * moved  # packed in other micro-batches, so not to the bit
+
+
+def test_the_first_step_is_checked_against_theory(model: str, pairs: str, tmp_path: Path) -> None:
+    result = align("dpo", model=model, data=pairs, out=tmp_path / "run", max_steps=1, **QUICK)
+    check = result.summary["step0"]
+    assert check["expected"] == pytest.approx(0.693147, abs=1e-6)
+    assert check["measured"] == pytest.approx(check["expected"], abs=1e-5)
+
+
+def test_a_run_directory_is_not_written_over(model: str, pairs: str, tmp_path: Path) -> None:
+    align("sft", model=model, data=pairs, columns={"response": "chosen"}, out=tmp_path / "run", max_steps=1, **QUICK)
+    with pytest.raises(SettingsError, match="holds a run already.*--resume"):
+        align("dpo", model=model, data=pairs, out=tmp_path / "run", **QUICK)
+
+
+def test_a_resumed_run_that_is_asked_something_else_is_refused(model: str, pairs: str, tmp_path: Path) -> None:
+    align("dpo", model=model, data=pairs, out=tmp_path / "run", max_steps=1, **QUICK)
+    with pytest.raises(CheckpointError, match=r"recipe\.objective\.beta was 0\.1 .* is 0\.2 now"):
+        align(
+            recipe("dpo", beta=0.2), model=model, data=pairs, out=tmp_path / "run", max_steps=1, resume=True, **QUICK
+        )
+
+
+def test_data_that_cannot_be_trained_on_leave_nothing_behind(model: str, tmp_path: Path) -> None:
+    file = tmp_path / "bad.jsonl"
+    file.write_text(json.dumps({"prompt": "Hello", "chosen": "same", "rejected": "same"}) + "\n")
+    with pytest.raises(DataError, match="identical_answers"):
+        align("dpo", model=model, data=str(file), out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()
+
+
+RUN = """
+import sys
+from truenorth import align
+model, pairs, out = sys.argv[1:]
+align("dpo", model=model, data=pairs, eval_data=pairs, out=out, resume=True, epochs=3, batch_size=4, samples=1,
+      precision="float32", save_every=2, eval_every=3)
+"""
+
+
+def killed_until_done(model: str, pairs: str, out: Path, *, kills: int, seed: int) -> int:
+    """Run in processes that are killed at random moments, `kills` times; how many died."""
+    draw, died = random.Random(seed), 0
+    command = [sys.executable, "-W", "ignore", "-c", RUN, model, pairs, str(out)]
+    while True:
+        process = subprocess.Popen(command, stderr=subprocess.PIPE)
+        if died < kills:
+            began = _wait_for(out / "run.yaml", process)
+            if began:
+                time.sleep(draw.uniform(0, 3))
+            process.send_signal(signal.SIGKILL)
+        _, errors = process.communicate()
+        if process.returncode == 0:
+            return died
+        assert process.returncode == -signal.SIGKILL, errors.decode()[-2000:]
+        died += 1
+
+
+def _wait_for(file: Path, process: "subprocess.Popen[bytes]") -> bool:
+    while process.poll() is None and not file.exists():
+        time.sleep(0.05)
+    return process.poll() is None
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.slow)])
+def test_killed_runs_end_with_the_same_bits(kills: int, model: str, pairs: str, tmp_path: Path) -> None:
+    assert killed_until_done(model, pairs, tmp_path / "whole", kills=0, seed=0) == 0
+    killed_until_done(model, pairs, tmp_path / "killed", kills=kills, seed=kills)
+    ours, theirs = weights(tmp_path / "killed"), weights(tmp_path / "whole")
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+    logs = [
+        [{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in log.read_text().splitlines()]
+        for log in (tmp_path / "killed" / "metrics.jsonl", tmp_path / "whole" / "metrics.jsonl")
+    ]
+    assert logs[0] == logs[1]
