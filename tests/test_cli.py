@@ -1,6 +1,7 @@
 """What the command line asks for, what it refuses, and what it says then."""
 
 import json
+import shlex
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -11,7 +12,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
-from truenorth import methods
+from truenorth import job, methods, world
 from truenorth.cli import app
 from truenorth.errors import SettingsError
 from truenorth.flags import FLAGS, Flag, default_of, help_of, settings_of, spread
@@ -238,6 +239,41 @@ def test_a_method_shows_its_settings_with_ranges_and_sources() -> None:
 
 def test_flags_of_other_commands_are_settings_too() -> None:
     assert settings_of({"k": "3"}, [Flag("k", "sampling.k")]) == {"sampling.k": "3"}
+
+
+def test_a_user_s_own_method_is_described_too() -> None:
+    assert "update.learning_rate" in run("methods", "truenorth.methods.dpo:recipe").stdout
+
+
+def test_an_unknown_method_is_answered_with_the_nearest() -> None:
+    assert "Did you mean exo?" in refusal("methods", "exoo")
+
+
+def test_an_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    out = tmp_path / "my run"
+    interrupted = job.Result(out, None, interrupted=True, summary={})
+    monkeypatch.setattr(job, "start", lambda *_, **__: interrupted)
+    result = run("train", "exo", "--model", "m", "--data", "a", "b", "--out", str(out))
+    assert result.exit_code == 130
+    command = result.stderr.splitlines()[-1].strip()
+    assert shlex.split(command) == ["truenorth", "train", str(out / "run.yaml"), "--resume"]
+
+
+def test_ctrl_c_elsewhere_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "start", interrupt)
+    assert run("train", "exo", "--model", "m", "--data", "a", "--out", "o").exit_code == 130
+
+
+def test_generate_writes_the_answers_of_each_prompt(tmp_path: Path) -> None:
+    model, out = str(world.sft_model()), tmp_path / "answers.jsonl"
+    line = ("generate", "--model", model, "--prompt", "Hello.", "Who is it?", "--k", "2", "--max-new-tokens", "3")
+    assert run(*line, "--out", str(out)).exit_code == 0
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["prompt"] for row in rows] == ["Hello.", "Who is it?"]
+    assert all(len(row["responses"]) == len(row["ended"]) == 2 for row in rows)
 
 
 def test_generate_needs_a_prompt() -> None:

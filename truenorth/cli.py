@@ -17,10 +17,13 @@ REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError
 DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
 MAKE, LOOK = "Make", "Look"
 
-EPILOG = (
-    "First steps:  truenorth demo  ·  truenorth inspect pairs.jsonl  ·  "
-    "truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"
-)
+EPILOG = """[b]First steps[/]
+
+truenorth demo
+
+truenorth inspect pairs.jsonl --model my-sft
+
+truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"""
 
 
 class Commands(TyperGroup):

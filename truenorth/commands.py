@@ -104,19 +104,11 @@ def methods_command(name: str | None, *, as_json: bool) -> None:
     from . import methods
     from .evaluate.method_tables import one_method, table_of_methods
 
-    if name is not None and name not in methods.METHODS:
-        methods.recipe(name)  # refuses what is neither in the table nor importable
-        raise SettingsError(f"{name} is your own method: its settings are those of its objective. Read its source.")
+    found = [methods.describe(row) for row in ([name] if name else methods.METHODS)]
     if as_json:
-        print(
-            json.dumps(
-                methods.describe(name) if name else [methods.describe(row) for row in methods.METHODS], indent=2
-            )
-        )
-    elif name is not None:
-        Console().print(one_method(methods.describe(name)))
+        print(json.dumps(found[0] if name else found, indent=2))
     else:
-        Console().print(table_of_methods([methods.describe(row) for row in methods.METHODS]))
+        Console().print(one_method(found[0]) if name else table_of_methods(found))
 
 
 def generate_command(given: Given) -> None:

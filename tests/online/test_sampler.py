@@ -12,7 +12,10 @@ from truenorth.errors import SettingsError
 from truenorth.online.sampler import Draw, Prompt, Sampling, generate, nucleus
 
 PROMPTS: list[Prompt] = ["w5 w6 w7", "w8", "w9 w10 w11 w12 w13 w14"]
-TEMPLATE = "{% for m in messages %}w3 {{ m['content'] }} {% endfor %}{% if add_generation_prompt %}w4{% endif %}"
+TEMPLATE = (
+    "{% for m in messages %}{{ 'w3' if m['role'] == 'user' else 'w4' }} {{ m['content'] }} {% endfor %}"
+    "{% if add_generation_prompt %}w4{% endif %}"
+)
 
 
 @pytest.fixture(scope="module")

@@ -176,7 +176,7 @@ def watching(console: Console) -> TerminalWatch | QuietWatch | Silent:
 def summary(record: Mapping[str, object]) -> str:
     """The numbers of a record that a reader follows, in one line.
 
-    >>> summary({"step": 3, "loss": 0.69315, "rewards/accuracies": 0.5, "grad_norm": 1.0})
+    >>> summary({"step": 3, "loss": 0.69312, "rewards/accuracies": 0.5, "grad_norm": 1.0})
     'loss 0.6931  accuracy 50%'
     """
     parts: list[str] = []
