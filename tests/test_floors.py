@@ -7,8 +7,8 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "truenorth"
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["types", "errors", "settings", "contrasts", "numerics", "files"], 0),
-    **dict.fromkeys(["weights", "data", "games", "world"], 1),
+    **dict.fromkeys(["types", "errors", "settings", "contrasts", "files"], 0),
+    **dict.fromkeys(["data", "world"], 1),
     **dict.fromkeys(["models", "optim"], 2),
     **dict.fromkeys(["recipe", "run"], 3),
     **dict.fromkeys(["methods", "train"], 4),
