@@ -66,6 +66,12 @@ def test_a_method_that_reads_a_column_needs_it_in_each_row() -> None:
     assert reasons(row("p", "a", "b", columns={"margin": 1.0}), columns=("margin",)) == []
 
 
+def test_an_answer_that_was_judged_bad_is_no_demonstration() -> None:
+    bad, good = (row("p", "a", columns={"label": label}) for label in (0.0, 1.0))
+    assert [reasons(one, candidates=(1, 1)) for one in (bad, good)] == [["unwanted_answer"], []]
+    assert reasons(bad, candidates=(1, 1), columns=("label",)) == []
+
+
 def test_pairs_bring_the_labels_of_single_answers() -> None:
     assert reasons(row("p", "a", "b"), candidates=(1, 1), columns=("label",)) == []
 

@@ -36,7 +36,7 @@ def check_rows(sources: Sources, settings: DataSettings) -> Checked:
             if _drops(action) and not checked.dropped[ordinal]:
                 checked.dropped[ordinal] = 1
                 checked.account.drop_kept()
-    checked.account.check(settings)
+    checked.check(settings)
     return checked
 
 

@@ -58,6 +58,8 @@ def _unmet(comparison: Comparison, needs: Needs) -> list[tuple[str, str]]:
     k, fewest = len(comparison.responses), needs.candidates[0]
     if k < fewest:
         found.append(("too_few_answers", f"{k} of at least {fewest}"))
+    if needs.candidates[1] == 1 and "label" not in needs.columns and comparison.columns.get("label") == 0:
+        found.append(("unwanted_answer", ""))
     if needs.rewards and comparison.scores is None:
         found.append(("missing_value", "no scores"))
     made = {"label"} if needs.unpaired and k == 2 else set[str]()

@@ -45,7 +45,7 @@ def prepare(sources: Sources, tokenizer: Tokenizer, *, settings: DataSettings, c
     encoder = Encoder(tokenizer, chat_template=settings.chat_template, eos=settings.eos)
     write(folder / "rows.arrow", training_rows(sources, checked, encoder, settings))
     try:
-        checked.account.check(settings)
+        checked.check(settings)
     except DataError:
         (folder / "rows.arrow").unlink()
         raise

@@ -1,6 +1,6 @@
 """What can be wrong with a row, and the account of every row that was read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
@@ -60,6 +60,7 @@ REASONS: Mapping[str, Reason] = {
     "score_against_label": Reason("the rejected answer has the higher score"),
     "missing_value": Reason("the row lacks a score or column that the method reads", trainable=False),
     "too_few_answers": Reason("the row has fewer answers than the method compares", trainable=False),
+    "unwanted_answer": Reason("the answer's label is 0, and the method takes every answer as a good one"),
     "tie": Reason("all scores or ranks are equal", default="drop", setting="ties"),
     "tied_pair": Reason(
         "two answers of a row are equally good; pairs of such are left out", default="drop", setting="ties"
@@ -161,8 +162,11 @@ class Account:
         ]
         return [head, *body]
 
-    def check(self, settings: DataSettings) -> None:
-        """Raise DataError, with the whole account, where the run must not start, unless `settings.refuse` is off."""
+    def check(self, settings: DataSettings, mapping: Sequence[str] = ()) -> None:
+        """Raise DataError where the run must not start, unless `settings.refuse` is off.
+
+        It says the whole account, and the lines of `mapping`: how the files were read.
+        """
         if not settings.refuse:
             return
         if stops := self.stops:
@@ -176,7 +180,7 @@ class Account:
             )
         else:
             return
-        raise DataError("\n  ".join([f"The data cannot be trained on as they are: {advice}", *self.lines()]))
+        raise DataError("\n  ".join([f"The data cannot be trained on as they are: {advice}", *self.lines(), *mapping]))
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

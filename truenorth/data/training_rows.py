@@ -24,6 +24,10 @@ class Checked:
     layouts: tuple[Layout, ...]  # one per source
     dropped: bytearray = field(default_factory=bytearray)  # [rows of all sources], 1 where dropped
 
+    def check(self, settings: DataSettings) -> None:
+        """Raise DataError, with the account and the mapping, where the run must not start."""
+        self.account.check(settings, [line for layout in self.layouts for line in layout.lines])
+
 
 def comparisons(sources: Sources, layouts: Sequence[Layout]) -> Iterator[tuple[RawRow, Comparison | Problem, float]]:
     """Every row of every source, read as its layout says, with the source's share."""
