@@ -25,7 +25,7 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-world: $(STAMP)  # makes the embedded world's corpus, tokenizer and models again (about 30 minutes)
+world: $(STAMP)  # makes the embedded world's corpus, tokenizer and models again (about ten minutes)
 	$(BIN)/python scripts/make_world.py
 
 $(STAMP): pyproject.toml constraints.txt

@@ -46,7 +46,7 @@ def test_a_file_imports_only_from_floors_below(path: Path) -> None:
     own = unit(path.relative_to(ROOT).with_suffix("").parts)
     assert own in FLOORS, f"{own} stands on no floor: add it to FLOORS and to docs/reading-order.md"
     for other in imports_of(path) - {own}:
-        top = FLOORS[own] == 6 and FLOORS[other] == 6 or FLOORS[own] == 3 and FLOORS[other] == 3
+        top = (FLOORS[own] == 6 and FLOORS[other] == 6) or (FLOORS[own] == 3 and FLOORS[other] == 3)
         below = FLOORS[other] < FLOORS[own]
         single_files = FLOORS[own] == 0 and FLOORS[other] == 0  # single files of the ground floor may lean on errors
         assert below or top or single_files, f"{path.name} (floor {FLOORS[own]}) imports {other} ({FLOORS[other]})"

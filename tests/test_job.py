@@ -30,7 +30,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    draw, words = random.Random(0), "the boat is slow and kind of green but we like it well".split()
+    draw, words = random.Random(0), ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
     file = tmp_path_factory.mktemp("data") / "pairs.jsonl"
     rows = [
         {
@@ -104,7 +104,7 @@ def test_the_first_step_is_checked_against_theory(model: str, pairs: str, tmp_pa
 
 def test_a_run_directory_is_not_written_over(model: str, pairs: str, tmp_path: Path) -> None:
     align("sft", model=model, data=pairs, columns={"response": "chosen"}, out=tmp_path / "run", max_steps=1, **QUICK)
-    with pytest.raises(SettingsError, match="holds a run already.*--resume"):
+    with pytest.raises(SettingsError, match=r"holds a run already.*--resume"):
         align("dpo", model=model, data=pairs, out=tmp_path / "run", **QUICK)
 
 

@@ -28,7 +28,8 @@ from .online.sampler import Response, Sampling, encode, generate
 PROMPTS = 128  # requests for reviews that training never sees
 DRAWN = Sampling(max_new_tokens=64, temperature=1.0)
 GREEDY = Sampling(max_new_tokens=24, temperature=0.0)
-SETTINGS = {"batch_size": 32, "epochs": 2, "max_length": 256, "save_every": 8}  # a minute on two slow cores
+# A minute on two slow cores.
+SETTINGS: dict[str, Any] = {"batch_size": 32, "epochs": 2, "max_length": 256, "save_every": 8}
 LEARNING_RATE = 1e-3  # of a model with a million weights; a model with a billion wants a thousandth
 
 

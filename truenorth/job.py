@@ -112,7 +112,8 @@ def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
     template = None if run.chat_template is None else run.chat_template.read_text()
     shared = DataSettings.model_fields.keys() & Run.model_fields.keys()
     fields: dict[str, Any] = {name: getattr(run, name) for name in shared}
-    return DataSettings(**(fields | {"needs": needs, "chat_template": template}))
+    fields |= {"needs": needs, "chat_template": template}
+    return DataSettings(**fields)
 
 
 def _paths(sources: list[DataSource]) -> list[tuple[str, float]]:

@@ -42,7 +42,12 @@ def answers(session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Seque
         return []
     policy: Policy = session.policy
     with policy.attending_natively(session.native), policy.autocast():
-        drawn = generate(policy.model, tokenizer, prompts=prompts, sampling=ANSWER.replace(seed=seed))
+        drawn = generate(
+            policy.model,
+            tokenizer,
+            prompts=[prompt.tolist() for prompt in prompts],
+            sampling=ANSWER.replace(seed=seed),
+        )
     return [responses[0].text for responses in drawn]
 
 
@@ -125,17 +130,14 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
         "",
         f"# {summary['base_model']}, aligned with {summary['title']}",
         "",
-        f"Trained with TrueNorth {summary['versions']['truenorth']}: {summary['steps']} steps, {summary['prompts']} prompts.",
+        f"Trained with TrueNorth {summary['versions']['truenorth']}, {summary['steps']} steps.",
         f"Method: {summary['paper']}" if summary["paper"] else "",
         "",
     ]
     after = (summary["evaluation"] or {}).get("after", {})
     if "rewards/accuracies" in after:
         low, high = (after[f"rewards/accuracies/{end}"] for end in ("low", "high"))
-        lines += [
-            f"Held-out reward accuracy: {after['rewards/accuracies']:.1%} (95 %: {low:.1%} to {high:.1%}, "
-            f"{after['count']:.0f} prompts).",
-            "",
-        ]
+        interval = f"95 %: {low:.1%} to {high:.1%}, {after['count']:.0f} prompts"
+        lines += [f"Held-out reward accuracy: {after['rewards/accuracies']:.1%} ({interval}).", ""]
     lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
     return "\n".join(lines)

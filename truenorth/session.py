@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from peft import PeftModel
 
-from .data.loader import Steps
 from .data.cache import cache_folder
+from .data.loader import Steps
 from .data.prepare import Prepared
 from .data.tokens import TokenizedRows
 from .errors import SettingsError

@@ -46,7 +46,9 @@ class TokenLogProbs:
     owner: Tensor  # [N] int64 in 0..B*K-1, the response that a token belongs to
     policy: Tensor  # [N] nats, carries gradients
     references: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [N] nats each
-    kl: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [N] nats, KL(policy || reference) per position
+    kl: Mapping[str, Tensor] = field(
+        default_factory=dict[str, Tensor]
+    )  # [N] nats, KL(policy || reference) per position
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,6 @@
 """A run that was killed goes on to the same bits, and a checkpoint is whole or not there."""
 
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -101,7 +100,7 @@ def test_a_kill_while_saving_leaves_the_last_checkpoint_whole(
 def test_only_the_newest_checkpoints_are_kept(tmp_path: Path) -> None:
     for step in (2, 9, 10):
         checkpoint.save(tmp_path, [player(AdamW())], Progress(step=step), keep=2)
-    assert sorted(os.listdir(tmp_path)) == ["step-10", "step-9"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["step-10", "step-9"]
 
 
 def test_a_checkpoint_of_other_parameters_is_refused(tmp_path: Path) -> None:

@@ -81,8 +81,8 @@ class Broken(DPO):
 def test_a_loss_that_is_no_number_stops_before_the_optimizer_and_names_the_rows() -> None:
     rows, learner, frozen = rows_of(SHAPES), player(Broken()), reference()
     before = [p.detach().clone() for p in learner.parameters]
+    batches = [batch_of(rows, [0, 2]), batch_of(rows, [1, 3])]
     with pytest.raises(NotFinite) as stop:
-        batches = [batch_of(rows, [0, 2]), batch_of(rows, [1, 3])]
         train_step([learner], batches, {"initial": torch.no_grad()(frozen.log_probs)})
     assert stop.value.rows == (1, 3)
     assert all(torch.equal(p, old) for p, old in zip(learner.parameters, before, strict=True))

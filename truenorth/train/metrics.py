@@ -68,7 +68,7 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
 
 
 def _wins(rewards: Tensor, scores: Tensor | None) -> Tensor:
-    """[B, K] implicit rewards, [B, K] the data's scores -> [B] share of the worse responses that the first one beats."""
+    """[B, K] implicit rewards and the data's scores -> [B] share of the worse responses that the first one beats."""
     margin = rewards[:, :1] - rewards[:, 1:]
     wins = 0.5 * ((margin > 0).float() + (margin >= 0).float())
     worse = torch.ones_like(wins) if scores is None else (scores[:, :1] > scores[:, 1:]).float()
