@@ -101,7 +101,7 @@ def finish(
 ) -> None:
     """Write samples.json, summary.json and the final model. `samples` are prompts, answers before and after."""
     shown = [
-        {"prompt": str(tokenizer.decode(prompt, skip_special_tokens=False)), "before": old, "after": new}
+        {"prompt": str(tokenizer.decode(prompt, skip_special_tokens=True)), "before": old, "after": new}
         for prompt, old, new in zip(*samples, strict=True)
     ]
     write_json(directory.file("samples.json"), shown)

@@ -17,13 +17,13 @@ class LoRA(Settings):
     targets: list[str] | Literal["all-linear"] = Field(
         default="all-linear", description="names of the adapted modules"
     )
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="share of the adapter's inputs dropped")
 
 
 class DataSource(Settings):
     """One file, folder or hub name, and what share of the rows it gives."""
 
-    path: str
+    path: str = Field(description="file, folder or hub name")
     share: PositiveFloat = Field(default=1.0, description="rows taken from it per row of its own: 0.5 half, 2 twice")
 
 
@@ -66,7 +66,7 @@ class Run(Settings):
         default=None, description="token budget; none: found from memory"
     )
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the matrix products")
-    lora: LoRA | None = None
+    lora: LoRA | None = Field(default=None, description="train low-rank adapters; none: all weights")
     gradient_checkpointing: bool = False
     dropout: bool = Field(default=False, description="leave the model's own dropout on")
     save_every: PositiveInt | None = Field(default=None, description="steps between checkpoints; none: four in a run")

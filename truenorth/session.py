@@ -65,6 +65,11 @@ def begin(
     set_training(model, dropout=run.dropout)
     steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
     player = _player(recipe, policy)
+    if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
+        watch.said(
+            f"The warm-up takes {late} steps and the run has {steps.count}: the learning rate never reaches "
+            f"{recipe.update.learning_rate:g}. Lower it with --set update.warmup_steps=N, or train for longer."
+        )
     budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch)
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])

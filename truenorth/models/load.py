@@ -11,7 +11,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
 from transformers.utils import logging
 
-from ..errors import ModelError
+from ..errors import ModelError, did_you_mean
 from .logprobs import Model
 
 logging.disable_progress_bar()  # the run's own line says what is done
@@ -26,6 +26,7 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedT
 
     Raises ModelError if there is none, or if it has no end-of-sequence token.
     """
+    _must_exist(path)
     base = base_of_adapter(path)
     source = path if base is None or (Path(path) / "tokenizer_config.json").exists() else base
     try:
@@ -45,6 +46,7 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
 
     Raises ModelError if it cannot be read, is quantised, or is no LoRA adapter.
     """
+    _must_exist(path)
     base_path = base_of_adapter(path)
     source = base_path or path
     try:
@@ -117,6 +119,21 @@ def fingerprint(path: str) -> str:
     if (base := base_of_adapter(path)) is not None:
         digest.update(fingerprint(base).encode())
     return digest.hexdigest()
+
+
+def _must_exist(path: str) -> None:
+    """Raise ModelError if `path` can only be a folder and is none, or is a folder without a configuration."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise ModelError(f"{path} holds no model: there is neither config.json nor adapter_config.json in it.")
+    elif folder.exists():
+        raise ModelError(f"{path} is a file; a model is a folder with config.json and safetensors weights.")
+    elif path.startswith((".", "/", "~")) or path.count("/") != 1 or folder.parent.is_dir():
+        near = (
+            [str(p) for p in folder.parent.glob("*") if (p / "config.json").exists()] if folder.parent.is_dir() else []
+        )
+        raise ModelError(f"there is no model folder {path}.{did_you_mean(path, near)} A hub name reads owner/name.")
 
 
 def _first_line(error: BaseException) -> str:

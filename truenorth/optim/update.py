@@ -43,14 +43,18 @@ class Update(Part, abc.ABC):
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer over `parameters`, at the peak learning rate."""
 
+    def warmup_of(self, steps: int) -> int:
+        """The steps of warm-up in a run of `steps`."""
+        share = round(self.warmup_share * steps, 9)  # 0.07 * 100 is a little more than 7
+        return self.warmup_steps or math.ceil(share)
+
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (0-based) of `steps`.
 
         >>> AdamW(learning_rate=1.0, warmup_steps=2, decay="linear").learning_rate_at(0, 4)
         0.5
         """
-        share = round(self.warmup_share * steps, 9)  # 0.07 * 100 is a little more than 7
-        warmup = self.warmup_steps or math.ceil(share)
+        warmup = self.warmup_of(steps)
         if step < warmup:
             return self.learning_rate * (step + 1) / warmup
         done = (step - warmup) / max(1, steps - warmup)  # in [0, 1)
