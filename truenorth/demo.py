@@ -3,7 +3,7 @@
 import gzip
 import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +38,7 @@ def demo(out: Path | None = None, watch: Watch | None = None) -> Result:
 
     The run directory is `out`, by default a fresh folder under `runs/`. Nothing is downloaded.
     """
+    torch.set_num_threads(1)  # a million weights gain nothing from a second thread, and wait for it on a busy machine
     watch = watch or Silent()
     out = out or _fresh(Path("runs"))
     tokenizer = load_tokenizer(str(world.sft_model()))
@@ -59,10 +60,28 @@ def demo(out: Path | None = None, watch: Watch | None = None) -> Result:
     aligned = load_model(str(out / "final"))
     after, answers = measure(aligned, tokenizer, requests)
     moved = sampled_kl(aligned, load_model(str(world.sft_model())), tokenizer, requests, answers)
-    summary = dict(result.summary) | {"world": {"before": before, "after": after}}
+    summary = dict(result.summary) | {"base_model": "the embedded world's SFT model"}
+    summary |= {"world": {"before": before, "after": after}}
     summary["evaluation"]["after"] |= _numbers("kl/sampled", moved)
     write_json(out / "summary.json", summary)
+    for line in _told(summary, json.loads((out / "samples.json").read_text())):
+        watch.said(line)
     return Result(out, write_report(out), interrupted=False, summary=summary)
+
+
+def _told(summary: Mapping[str, Any], samples: Sequence[Mapping[str, str]]) -> list[str]:
+    """What the oracles measured and two answers before and after, as lines for the terminal."""
+    before, after = summary["world"]["before"], summary["world"]["after"]
+    lines = [
+        f"{name:<14}{before[name]:6.2f} -> {after[name]:5.2f}   "
+        f"(95 %: {after[f'{name}/low']:.2f} to {after[f'{name}/high']:.2f}, {after[f'{name}/count']:.0f} answers)"
+        for name in ("oracle reward", "grammatical", "facts right")
+    ]
+    moved = summary["evaluation"]["after"]["kl/sampled"]
+    lines.append(f"{'moved':<14}{moved:6.2f} nats per answer from the SFT model (KL, from answers of its own)")
+    for sample in samples[:2]:
+        lines += [f"asked   {sample['prompt']}", f"before  {sample['before']}", f"after   {sample['after']}"]
+    return lines
 
 
 def measure(
