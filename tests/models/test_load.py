@@ -26,7 +26,9 @@ def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
 def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
     folder = tiny_directory(tmp_path / "model")
     config = json.loads((folder / "config.json").read_text())
-    (folder / "config.json").write_text(json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}}))
+    (folder / "config.json").write_text(
+        json.dumps(config | {"quantization_config": {"quant_method": "gptq", "bits": 4}})
+    )
     with pytest.raises(ModelError, match="is quantised"):
         load_model(str(folder))
 

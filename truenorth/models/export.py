@@ -7,6 +7,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
+from .load import base_of_adapter
 from .logprobs import Model, base_of
 
 
@@ -15,19 +16,23 @@ def export(
 ) -> None:
     """Write `model`, its tokenizer, chat template, generation settings and `card` to `folder`, whole or not at all.
 
-    `start` is where the policy came from: what an adapter is an adapter of. Full weights are written in `dtype`, the
-    one the start was stored in. The model in memory is left as it is.
+    `start` is where the policy came from: an adapter's base, or an adapter that was trained further. Full weights are
+    written in `dtype`, the one the start was stored in.
     """
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
     if isinstance(model, PeftModel):
+        base = base_of_adapter(start) or start
         for config in model.peft_config.values():
-            here = Path(start)
-            config.base_model_name_or_path = str(here.resolve()) if here.is_dir() else start
+            config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
         model.save_pretrained(str(new), safe_serialization=True)
     else:
-        weights = {name: tensor.detach().to(dtype) for name, tensor in model.state_dict().items()}
+        stored: dict[int, torch.Tensor] = {}  # by address: tied weights stay one tensor, and are written once
+        weights = {
+            name: stored.setdefault(tensor.data_ptr(), tensor.detach().to(dtype))
+            for name, tensor in model.state_dict().items()
+        }
         before = model.config.dtype
         model.config.dtype = dtype
         model.save_pretrained(new, state_dict=weights, safe_serialization=True)

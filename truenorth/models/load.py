@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
 from ..errors import ModelError, did_you_mean
@@ -69,6 +70,12 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
     return model.requires_grad_(False).eval()
 
 
+def stored_dtype(path: str, *, trust_remote_code: bool = False) -> torch.dtype:
+    """What the configuration at `path`, or of the base model of an adapter there, says its weights are stored in."""
+    config = AutoConfig.from_pretrained(base_of_adapter(path) or path, trust_remote_code=trust_remote_code)
+    return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
+
+
 def base_of_adapter(path: str) -> str | None:
     """The base model that an adapter directory names, or None if `path` is no adapter.
 
@@ -93,6 +100,7 @@ def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str
         lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  -- PEFT divides it by the rank; a float is fine
         target_modules=targets,
         lora_dropout=dropout,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2 stores [in, out]
         task_type="CAUSAL_LM",
     )
     try:

@@ -19,8 +19,8 @@ def evaluating(model: torch.nn.Module) -> Generator[None]:
             module.training = training
 
 
-def set_training(model: torch.nn.Module, *, dropout: bool) -> None:
-    """Prepare `model` for training steps, its dropout off unless `dropout`.
+def set_training(model: torch.nn.Module, *, dropout: bool, adapter_dropout: bool = False) -> None:
+    """Prepare `model` for training steps. Dropout is off unless asked for: the model's own, and its LoRA adapter's.
 
     Without dropout the whole model stays in evaluation mode, but for the layers that recompute their activations:
     those do so in training mode only, and have no dropout of their own.
@@ -29,3 +29,6 @@ def set_training(model: torch.nn.Module, *, dropout: bool) -> None:
     for module in model.modules():
         if isinstance(module, GradientCheckpointingLayer):
             module.training = True
+    for name, module in model.named_modules():
+        if adapter_dropout and ".lora_dropout." in name:
+            module.train()

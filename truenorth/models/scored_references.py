@@ -14,6 +14,7 @@ from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
 from .load import fingerprint, load_model
+from .modes import evaluating
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
 from .references import Cached, Frozen, OtherModel, Reference
@@ -88,7 +89,7 @@ def _frozen(start: Start) -> Scores:
     if isinstance(model, PeftModel) and _is_fresh(model):
 
         def without_adapter(batch: PackedBatch) -> LogProbs:
-            with model.disable_adapter():
+            with evaluating(model), model.disable_adapter():
                 return start.policy.log_probs(batch)
 
         return without_adapter
