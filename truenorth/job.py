@@ -12,12 +12,13 @@ from transformers import PreTrainedTokenizerBase
 from . import methods
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
-from .errors import CheckpointError
+from .errors import CheckpointError, SettingsError
 from .evaluate.preferences import held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .files import write_json
-from .models.load import fingerprint, load_tokenizer
+from .models.load import context_of, fingerprint, load_tokenizer
+from .models.modes import evaluating
 from .outcome import answers, finish, sample_prompts, summarise
 from .recipe import Recipe
 from .run import DataSource, Run
@@ -62,6 +63,7 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
     settings = _data_settings(recipe, run)
     rows = prepare(_paths(run.data), tokenizer, settings=settings)
     unseen = prepare(_paths(run.eval_data), tokenizer, settings=settings) if run.eval_data else None
+    _must_fit(run, [rows] if unseen is None else [rows, unseen])
     directory.write_settings(asked)  # only now: a run that is refused leaves nothing behind
     write_json(directory.file("account.json"), _account(rows))
     return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch)
@@ -81,7 +83,8 @@ def _train(
     last = checkpoint.newest(directory.checkpoints)
     saved = None if last is None else _saved(last, same)
     session = begin(recipe, run, data, saved=saved, watch=watch)
-    prompts = sample_prompts((data[1] or data[0]).rows, run.samples)
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    prompts = sample_prompts((data[1] or data[0]).rows, run.samples, context=context)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
@@ -114,6 +117,17 @@ def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
     fields: dict[str, Any] = {name: getattr(run, name) for name in shared}
     fields |= {"needs": needs, "chat_template": template}
     return DataSettings(**fields)
+
+
+def _must_fit(run: Run, data: list[Prepared]) -> None:
+    """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt, or are none."""
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    longest = max(prepared.rows.longest for prepared in data)
+    if context is not None and longest > context:
+        raise SettingsError(
+            f"{run.model} has a context of {context} tokens, and the longest prompt with its answer has {longest}. "
+            f"Use --max-length {context} with --too-long drop or truncate."
+        )
 
 
 def _paths(sources: list[DataSource]) -> list[tuple[str, float]]:
@@ -156,7 +170,8 @@ def _held_out(session: Session) -> dict[str, float]:
     """Metrics of the held-out rows, none where there are no such rows."""
     if session.held_out is None:
         return {}
-    return held_out(session.player, session.held_out, session.held_out_references, budget=session.budget)
+    with evaluating(session.policy.model):
+        return held_out(session.player, session.held_out, session.held_out_references, budget=session.budget)
 
 
 def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
