@@ -13,9 +13,9 @@ from .data.tokens import TokenizedRows
 from .errors import SettingsError
 from .evaluate.progress import Watch
 from .models.attention import native_attention
-from .models.load import base_of_adapter, load_model, with_lora
+from .models.load import base_of_adapter, load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
-from .models.modes import set_training
+from .models.modes import evaluating, set_training
 from .models.policy import Policy, fast_precision
 from .models.references import Cached, Frozen
 from .models.scored_references import Scores, Start, score_references
@@ -62,7 +62,7 @@ def begin(
         watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")
     if run.gradient_checkpointing:
         base_of(model).activation_checkpointing_enable()
-    set_training(model, dropout=run.dropout)
+    set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
     steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
     player = _player(recipe, policy)
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
@@ -74,7 +74,8 @@ def begin(
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
     start = Start(policy, run.model, cache_folder(), budget, run.trust_remote_code)
-    references = score_references(recipe.references, start, used)
+    with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
+        references = score_references(recipe.references, start, used)
     return Session(
         policy=policy,
         player=player,
@@ -96,7 +97,7 @@ def load_policy(run: Run) -> tuple[Model, torch.dtype]:
             "it into its base model first."
         )
     model = load_model(run.model, trust_remote_code=run.trust_remote_code)
-    stored_in = stored_dtype(model)
+    stored_in = stored_dtype(run.model, trust_remote_code=run.trust_remote_code)
     if run.lora is not None:
         lora = run.lora
         alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
@@ -109,19 +110,14 @@ def load_policy(run: Run) -> tuple[Model, torch.dtype]:
     return model, stored_in
 
 
-def stored_dtype(model: Model) -> torch.dtype:
-    """The dtype that the model's own configuration says its weights are stored in."""
-    stored = base_of(model).config.dtype
-    return stored if isinstance(stored, torch.dtype) else torch.float32
-
-
 def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
     """The step-0 check, where all references are the policy's own start. Its first prompts are enough."""
     own = (Frozen, Cached)
     if not all(isinstance(r, own) and getattr(r, "path", None) is None for r in recipe.references.values()):
         return None
     batch = session.steps.batches(0, budget=session.budget)[0]
-    return check_first_step(session.player, batch, session.references, precision=session.policy.precision)
+    with evaluating(session.policy.model):
+        return check_first_step(session.player, batch, session.references, precision=session.policy.precision)
 
 
 def _player(recipe: Recipe, policy: Policy) -> Player:

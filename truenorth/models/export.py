@@ -1,12 +1,14 @@
 """Write a model as others read it: a Hugging Face directory, or a PEFT adapter that knows its base."""
 
+import json
 import shutil
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedTokenizerBase
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from ..files import write_json
 from .load import base_of_adapter
 from .logprobs import Model, base_of
 
@@ -28,17 +30,23 @@ def export(
             config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
         model.save_pretrained(str(new), safe_serialization=True)
     else:
-        stored: dict[int, torch.Tensor] = {}  # by address: tied weights stay one tensor, and are written once
-        weights = {
-            name: stored.setdefault(tensor.data_ptr(), tensor.detach().to(dtype))
-            for name, tensor in model.state_dict().items()
-        }
-        before = model.config.dtype
-        model.config.dtype = dtype
-        model.save_pretrained(new, state_dict=weights, safe_serialization=True)
-        model.config.dtype = before
+        model.save_pretrained(new, state_dict=_cast(model, dtype), safe_serialization=True)
+        config = json.loads((new / "config.json").read_text())  # it names the dtype of the model in memory
+        write_json(new / "config.json", config | {"dtype": str(dtype).removeprefix("torch.")})
     tokenizer.save_pretrained(new)
     base_of(model).generation_config.save_pretrained(new)
     (new / "README.md").write_text(card)
     shutil.rmtree(folder, ignore_errors=True)
     new.rename(folder)
+
+
+def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+    """The weights in `dtype`. Tied ones stay one tensor: transformers then writes them once."""
+    cast: dict[tuple[int, torch.Size], torch.Tensor] = {}
+    weights: dict[str, torch.Tensor] = {}
+    for name, tensor in model.state_dict().items():
+        place = (tensor.data_ptr(), tensor.shape)
+        if place not in cast:
+            cast[place] = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor
+        weights[name] = cast[place]
+    return weights

@@ -76,6 +76,21 @@ def stored_dtype(path: str, *, trust_remote_code: bool = False) -> torch.dtype:
     return config.dtype if isinstance(config.dtype, torch.dtype) else torch.float32
 
 
+def context_of(path: str, *, trust_remote_code: bool = False) -> int | None:
+    """How many positions a model has, from its configuration alone; None where it sets no limit.
+
+    Raises ModelError if there is no configuration to read.
+    """
+    _must_exist(path)
+    source = base_of_adapter(path) or path
+    try:
+        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+    except (OSError, ImportError, ValueError) as error:
+        raise ModelError(f"the configuration of {source!r} cannot be read: {_first_line(error)}") from error
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
+
+
 def base_of_adapter(path: str) -> str | None:
     """The base model that an adapter directory names, or None if `path` is no adapter.
 

@@ -1,0 +1,86 @@
+"""What a run holds before its first step: references, evaluation and starts that do not depend on how it trains."""
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
+
+from tests.tiny import tiny_directory, tiny_model
+from truenorth import align, world
+from truenorth.methods import recipe
+
+QUICK = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 2}
+WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
+
+
+def write_pairs(file: Path, **columns: float) -> Path:
+    draw = random.Random(0)
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What of number {i}?"}],
+            "chosen": [{"role": "assistant", "content": " ".join(draw.choices(WORDS, k=5))}],
+            "rejected": [{"role": "assistant", "content": " ".join(draw.choices(WORDS, k=6))}],
+            **columns,
+        }
+        for i in range(12)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def gpt2_directory(folder: Path, **changes: object) -> str:
+    tokenizer = AutoTokenizer.from_pretrained(world.sft_model())
+    tiny_model("gpt2", vocab_size=len(tokenizer), **changes).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("kind", ["cached", "frozen"])
+def test_dropout_reaches_neither_the_references_nor_the_first_step(kind: str, pairs: str, tmp_path: Path) -> None:
+    sft = gpt2_directory(tmp_path / "gpt2", resid_pdrop=0.5, embd_pdrop=0.5)
+    asked = recipe("dpo").replace(references={"initial": {"kind": kind}})
+    result = align(asked, model=sft, data=pairs, out=tmp_path / "run", dropout=True, lora={"rank": 2}, **QUICK)
+    assert result.summary["step0"]["drift"] <= 1e-4
+
+
+def test_dropout_reaches_no_evaluation(pairs: str, tmp_path: Path) -> None:
+    sft = gpt2_directory(tmp_path / "gpt2", resid_pdrop=0.5, embd_pdrop=0.5)
+    still = recipe("dpo", learning_rate=1e-30)
+    result = align(still, model=sft, data=pairs, eval_data=pairs, out=tmp_path / "run", dropout=True, **QUICK)
+    assert result.summary["evaluation"]["after"]["logps/chosen"] == pytest.approx(
+        result.summary["evaluation"]["before"]["logps/chosen"], abs=1e-4
+    )
+
+
+def test_weights_go_out_in_the_dtype_they_were_stored_in(pairs: str, tmp_path: Path) -> None:
+    sft = tiny_directory(tmp_path / "sft", tie_word_embeddings=True)
+    halved = {name: tensor.bfloat16() for name, tensor in load_file(sft / "model.safetensors").items()}
+    save_file(halved, sft / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((sft / "config.json").read_text()) | {"dtype": "bfloat16"}
+    (sft / "config.json").write_text(json.dumps(config))
+    align("dpo", model=str(sft), data=pairs, out=tmp_path / "run", **QUICK)
+    final = load_file(tmp_path / "run" / "final" / "model.safetensors")
+    assert {tensor.dtype for tensor in final.values()} == {torch.bfloat16}
+    assert set(final) == set(halved)
+    assert json.loads((tmp_path / "run" / "final" / "config.json").read_text())["dtype"] == "bfloat16"
+
+
+def test_an_adapter_trained_further_keeps_its_base(model: str, pairs: str, tmp_path: Path) -> None:
+    align("dpo", model=model, data=pairs, out=tmp_path / "first", lora={"rank": 2}, **QUICK)
+    align("dpo", model=str(tmp_path / "first" / "final"), data=pairs, out=tmp_path / "second", **QUICK)
+    config = json.loads((tmp_path / "second" / "final" / "adapter_config.json").read_text())
+    assert config["base_model_name_or_path"] == str(Path(model).resolve())
