@@ -79,7 +79,7 @@ def _train(
     watch: Watch,
 ) -> Result:
     """From prepared rows to the report."""
-    same = identity(methods.dump(recipe), data[0].rows.fingerprint, fingerprint(run.model))
+    same = identity(methods.dump(recipe), data[0].rows.identity, fingerprint(run.model))
     last = checkpoint.newest(directory.checkpoints)
     saved = None if last is None else _saved(last, same)
     session = begin(recipe, run, data, saved=saved, watch=watch)
@@ -120,7 +120,7 @@ def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
 
 
 def _must_fit(run: Run, data: list[Prepared]) -> None:
-    """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt, or are none."""
+    """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt."""
     context = context_of(run.model, trust_remote_code=run.trust_remote_code)
     longest = max(prepared.rows.longest for prepared in data)
     if context is not None and longest > context:

@@ -25,14 +25,16 @@ PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
 ANSWER = Sampling(max_new_tokens=128, temperature=0.7)  # of the samples in the report
 
 
-def sample_prompts(rows: TokenizedRows, count: int) -> list[Ints]:
-    """The token ids of the first `count` different prompts."""
+def sample_prompts(rows: TokenizedRows, count: int, *, context: int | None) -> list[Ints]:
+    """The token ids of the first `count` different prompts that leave room for an answer in the model's context."""
+    most = None if context is None else context - ANSWER.max_new_tokens
     found: dict[bytes, Ints] = {}
     for i in range(len(rows)):
         if len(found) == count:
             break
         prompt = rows[i].prompt
-        found.setdefault(prompt.tobytes(), prompt)
+        if most is None or len(prompt) <= most:
+            found.setdefault(prompt.tobytes(), prompt)
     return list(found.values())
 
 
