@@ -6,6 +6,7 @@ import pytest
 from tests.tiny import rows_of
 from truenorth.data.loader import Steps
 from truenorth.data.tokens import TokenizedRows
+from truenorth.errors import DataError
 
 
 def tokenized(count: int, *, share: float = 1.0) -> TokenizedRows:
@@ -62,3 +63,8 @@ def test_the_largest_micro_batch_is_as_large_as_any_of_the_run() -> None:
     seen = [len(batch.tokens) for step in range(steps.count) for batch in steps.batches(step, budget=100)]
     assert largest <= 100
     assert largest >= 0.9 * max(seen)
+
+
+def test_a_share_that_takes_no_row_is_refused() -> None:
+    with pytest.raises(DataError, match=r"take no row of the 10: the largest is 0\.01\. Raise a source's share"):
+        Steps(tokenized(10, share=0.01), 4)

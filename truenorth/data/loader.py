@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from ..errors import DataError
 from .packing import PackedBatch, pack, split_by_tokens
 from .tokens import TokenizedRows
 
@@ -13,6 +14,7 @@ class Steps:
     """Rows in a fresh order each epoch, `batch_size` prompts a step. The last step takes what is left.
 
     `rows.shares` says how often an epoch takes each row: 0.5 every second time on average, 2 twice.
+    Raises DataError if they take none.
     """
 
     def __init__(
@@ -28,6 +30,11 @@ class Steps:
         self.shares = rows.shares
         self._order = lru_cache(maxsize=2)(self._shuffled)
         self.epoch_length = len(self._order(0))  # the same in every epoch, see _shuffled
+        if not self.epoch_length:
+            raise DataError(
+                f"the shares take no row of the {len(rows)}: the largest is {rows.shares.max():g}. "
+                "Raise a source's share."
+            )
         prompts = round((1.0 if epochs is None else epochs) * self.epoch_length)
         self.prompts = max(1, prompts) if max_steps is None else max_steps * batch_size
         self.count = -(-self.prompts // batch_size)
