@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -96,3 +97,12 @@ def replaced(row: TokenizedRow) -> TokenizedRow:
     """The row with the key of its tokens."""
     key = key_of(row.prompt, row.responses)
     return TokenizedRow(row.prompt, row.responses, row.scores, row.columns, row.file, row.row, key)
+
+
+def test_the_identity_knows_scores_and_weights_and_the_fingerprint_only_tokens() -> None:
+    rows = rows_of(SHAPES, scores=True)
+    others = [replace(rows[0], columns={"weight": 2.0}), *rows[1:]]
+    first, second = TokenizedRows.of(rows), TokenizedRows.of(others)
+    assert first.fingerprint == second.fingerprint
+    assert first.identity != second.identity
+    assert first.identity != TokenizedRows.of(rows, share=0.5).identity

@@ -118,6 +118,15 @@ class TokenizedRows(Sequence[TokenizedRow]):
             digest.update("".join(block.column(SCHEMA.names.index("key")).to_pylist()).encode())
         return digest.hexdigest()
 
+    @cached_property
+    def identity(self) -> str:
+        """32 hex digits that stand for all that is trained on: tokens, scores, columns and shares, in their order."""
+        digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
+        for block in self._blocks:
+            for name in ("scores", "columns", "share"):
+                digest.update(json.dumps(block.column(SCHEMA.names.index(name)).to_pylist()).encode())
+        return digest.hexdigest()
+
 
 def write(path: Path, rows: Iterable[tuple[TokenizedRow, float]]) -> None:
     """Write rows, each with its source's share, to an Arrow file, a block at a time; the file appears when whole."""

@@ -13,7 +13,7 @@ from ..errors import CheckpointError, SettingsError
 from ..files import write_text
 
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written.
-FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "samples", "prompts"}
+FREE = {"out", "save_every", "keep_checkpoints", "eval_every"}
 
 
 @dataclass(frozen=True, slots=True)
