@@ -84,7 +84,7 @@ def test_a_loss_that_is_no_number_stops_before_the_optimizer_and_names_the_rows(
     batches = [batch_of(rows, [0, 2]), batch_of(rows, [1, 3])]
     with pytest.raises(NotFinite) as stop:
         train_step([learner], batches, {"initial": torch.no_grad()(frozen.log_probs)})
-    assert stop.value.rows == (1, 3)
+    assert stop.value.rows == (1,)
     assert all(torch.equal(p, old) for p, old in zip(learner.parameters, before, strict=True))
 
 
@@ -135,3 +135,9 @@ def test_the_clip_scales_all_gradients_to_one_norm() -> None:
     parameters[0].grad, parameters[1].grad = torch.tensor([3.0, 0.0]), torch.tensor([4.0])
     assert float(clip(parameters, 1.0)) == 5.0
     assert float(clip(parameters, None)) == pytest.approx(1.0, rel=1e-6)
+
+
+def test_a_step_whose_rows_weigh_nothing_changes_nothing() -> None:
+    rows = rows_of(SHAPES)
+    before = [p.detach() for p in player(DPO()).parameters]
+    assert_same(before, after_a_step([batch_of(rows, [0, 1], weights=[0, 0])], DPO()), tolerance=0.0)

@@ -51,20 +51,22 @@ def train_step(
     """
     device = players[0].parameters[0].device
     weight = sum(float(_weights(batch).sum()) for batch in batches)  # before they move: no wait for the device
+    weight = weight or 1.0  # rows that all weigh nothing: a loss and a gradient of 0
     batches = [batch.to(device) for batch in batches]
     metrics = [Metrics() for _ in players]
     summaries = [_summary(players, batches, references, p) for p in range(len(players))]
-    totals: list[Tensor] = []
+    checked: list[tuple[PackedBatch, Tensor]] = []  # with [players, B] losses
     for batch in batches:
-        total = torch.zeros((), device=device)
+        total, found = torch.zeros((), device=device), list[Tensor]()
         scored = score(players, batch, references)
         for player, candidates, summary, metric in zip(players, scored, summaries, metrics, strict=True):
             losses = player.objective(replace(candidates, step=summary))  # [B]
             total = total + (losses * _weights(batch)).sum() / weight
+            found.append(losses.detach())
             metric.add(candidates, losses, player.objective)
         total.backward()
-        totals.append(total.detach())
-    _refuse_not_finite(batches, totals)
+        checked.append((batch, torch.stack(found)))
+    _refuse_not_finite(checked)
     for player, metric in zip(players, metrics, strict=True):
         metric.grad_norm = clip(player.parameters, player.max_grad_norm)
         if not torch.isfinite(metric.grad_norm):
@@ -119,8 +121,11 @@ def _summary(
     )
 
 
-def _refuse_not_finite(batches: Sequence[PackedBatch], totals: Sequence[Tensor]) -> None:
-    finite = torch.isfinite(torch.stack(list(totals))).tolist()
-    for batch, total, fine in zip(batches, totals, finite, strict=True):
-        if not fine:
-            raise NotFinite(f"the loss is {float(total)}", batch.rows)
+def _refuse_not_finite(checked: Sequence[tuple[PackedBatch, Tensor]]) -> None:
+    """Raise NotFinite with the rows whose loss is no number. Waits for the device, once."""
+    losses = torch.cat([found for _, found in checked], dim=1)  # [players, prompts of the step]
+    rows = [row for batch, _ in checked for row in batch.rows]
+    broken = (~torch.isfinite(losses)).any(0).tolist()
+    if any(broken):
+        value = float(losses[~torch.isfinite(losses)][0])
+        raise NotFinite(f"the loss is {value}", tuple(row for row, bad in zip(rows, broken, strict=True) if bad))
