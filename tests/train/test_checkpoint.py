@@ -115,3 +115,9 @@ def test_a_checkpoint_holds_no_pickle(tmp_path: Path) -> None:
     saved = checkpoint.save(tmp_path, [player(AdamW())], Progress(step=1), keep=1)
     assert {file.suffix for file in saved.iterdir()} == {".safetensors", ".json"}
     assert "cpu" in load_file(saved / "random.safetensors")
+
+
+def test_what_a_kill_left_of_another_step_is_cleared_away(tmp_path: Path) -> None:
+    (tmp_path / ".step-7.new").mkdir()
+    checkpoint.save(tmp_path, [player(AdamW())], Progress(step=8), keep=1)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-8"]

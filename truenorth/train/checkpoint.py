@@ -37,7 +37,8 @@ def save(folder: Path, players: Sequence[Player], progress: Progress, *, keep: i
     """
     done = folder / f"step-{progress.step}"
     new = folder / f".step-{progress.step}.new"
-    shutil.rmtree(new, ignore_errors=True)
+    for cut in folder.glob(".step-*.new"):  # what a kill left behind, perhaps of another step
+        shutil.rmtree(cut)
     new.mkdir(parents=True)
     plain: dict[str, Any] = {"progress": asdict(progress), "optimizers": []}
     for i, player in enumerate(players):

@@ -13,6 +13,7 @@ from types import FrameType
 
 from ..data.loader import Steps
 from ..errors import NumericsError
+from ..files import write_json, write_text
 from ..optim.update import Update
 from . import checkpoint
 from .checkpoint import Progress
@@ -104,7 +105,7 @@ def _with_rows(problem: NotFinite, plan: Plan, step: int) -> NumericsError:
     rows = [plan.steps.rows[i] for i in problem.rows]
     file = plan.out / "not_finite.json"
     places = [{"file": row.file, "row": row.row, "lengths": [len(r) for r in row.responses]} for row in rows]
-    file.write_text(json.dumps({"step": step, "problem": str(problem), "rows": places}, indent=1))
+    write_json(file, {"step": step, "problem": str(problem), "rows": places})
     where = ", ".join(f"{row.file} row {row.row}" for row in rows[:3])
     return NumericsError(
         f"step {step}: {problem}. The weights are as they were before this step. Rows: {where}"
@@ -125,9 +126,7 @@ def _cut_after(log: Path, step: int) -> None:
             continue
         if record["step"] <= step:
             kept.append(line + "\n")
-    new = log.with_suffix(".new")
-    new.write_text("".join(kept))
-    new.replace(log)
+    write_text(log, "".join(kept))
 
 
 @contextmanager
