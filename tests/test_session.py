@@ -12,6 +12,7 @@ from transformers import AutoTokenizer
 from tests.tiny import tiny_directory, tiny_model
 from truenorth import align, world
 from truenorth.methods import recipe
+from truenorth.models.references import Frozen
 
 QUICK = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 2}
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
@@ -84,3 +85,12 @@ def test_an_adapter_trained_further_keeps_its_base(model: str, pairs: str, tmp_p
     align("dpo", model=str(tmp_path / "first" / "final"), data=pairs, out=tmp_path / "second", **QUICK)
     config = json.loads((tmp_path / "second" / "final" / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(Path(model).resolve())
+
+
+def test_an_adapter_on_embeddings_is_part_of_the_reference(model: str, pairs: str, tmp_path: Path) -> None:
+    asked = recipe("dpo", learning_rate=1e-2).replace(references={"initial": Frozen()})
+    asked = asked.replace(update=asked.update.replace(warmup_steps=0))
+    lora = {"rank": 2, "targets": ["embed_tokens"]}
+    align(asked, model=model, data=pairs, out=tmp_path / "first", lora=lora, **QUICK)
+    result = align(asked, model=str(tmp_path / "first" / "final"), data=pairs, out=tmp_path / "second", **QUICK)
+    assert result.summary["step0"]["drift"] <= 1e-4

@@ -28,7 +28,8 @@ def export(
         base = base_of_adapter(start) or start
         for config in model.peft_config.values():
             config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
-        model.save_pretrained(str(new), safe_serialization=True)
+        # the base has its embeddings already, and they are not trained
+        model.save_pretrained(str(new), safe_serialization=True, save_embedding_layers=False)
     else:
         model.save_pretrained(new, state_dict=_cast(model, dtype), safe_serialization=True)
         config = json.loads((new / "config.json").read_text())  # it names the dtype of the model in memory

@@ -9,6 +9,7 @@ import torch
 
 from ..data.packing import PackedBatch, pack, split_by_tokens
 from ..data.tokens import TokenizedRows
+from ..errors import NumericsError
 from ..types import LogProbs
 from .policy import Policy
 
@@ -26,17 +27,26 @@ class ReferenceCache:
     def missing(self, indices: Sequence[int]) -> list[int]:
         """Those of the rows whose log-probs are not computed yet, each once."""
         wanted = np.unique(np.asarray(indices, dtype=np.int64))
-        return [int(i) for i in wanted[np.isnan(self._nats[self._first[wanted]])]]
+        sums = np.add.reduceat(self._nats, self._first[:-1])  # [R], NaN where any response is: a kill may cut a row
+        return [int(i) for i in wanted[np.isnan(sums[wanted])]]
 
     @torch.no_grad()
     def fill(self, indices: Sequence[int], reference: Policy, *, budget: int) -> int:
-        """Compute what is missing of the rows at `indices`; how many rows that was. Safe to kill and call again."""
+        """Compute what is missing of the rows at `indices`; how many rows that was. Safe to kill and call again.
+
+        Raises NumericsError if the reference gives a row no finite log-prob.
+        """
         missing = self.missing(indices)
         lengths, candidates = self.rows.lengths[missing], self.rows.candidates[missing]
         for places in split_by_tokens(lengths.tolist(), candidates.tolist(), budget):
             here = [missing[place] for place in places]
             totals = reference.log_probs(pack([self.rows[i] for i in here], here)).total.cpu().numpy()
             for i, total in zip(here, totals, strict=True):
+                if not np.isfinite(total).all():
+                    raise NumericsError(
+                        f"the reference gives {self.rows[i].file}, row {self.rows[i].row} the log-probs "
+                        f"{total.tolist()}. Its weights are broken, or they need --precision float32."
+                    )
                 self._nats[self._first[i] : self._first[i + 1]] = total
         self._nats.flush()
         return len(missing)

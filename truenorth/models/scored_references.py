@@ -98,8 +98,12 @@ def _frozen(start: Start) -> Scores:
 
 
 def _is_fresh(model: PeftModel) -> bool:
-    """Whether the adapter changes nothing yet: every B is zero. A loaded adapter is part of the reference."""
-    return not any(bool(p.any()) for name, p in model.named_parameters() if ".lora_B." in name)
+    """Whether the adapter changes nothing yet: every B, or A of an embedding, is zero, and it brings no whole modules.
+
+    A loaded adapter is part of the reference.
+    """
+    zero = (".lora_B.", ".lora_embedding_A.", ".modules_to_save.")  # at first, or not there
+    return not any(bool(p.any()) for name, p in model.named_parameters() if any(part in name for part in zero))
 
 
 def _cache_file(path: str, start: Start, rows: TokenizedRows) -> Path:
