@@ -1,13 +1,16 @@
 """Before the first step: is the loss what theory says it is at policy = reference?"""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
+from torch import Tensor
 
 from ..data.packing import PackedBatch
 from ..errors import NumericsError
 from ..models.policy import Precision
+from ..recipe import Objective
+from ..types import Candidates
 from .step import Player, Scores, score
 
 # Nats by which the log-prob of one token may differ between two packings of the same row. Sums grow like the root of
@@ -28,7 +31,8 @@ def check_first_step(
 ) -> FirstStep | None:
     """Compare the loss of `batch` at the start with the objective's `initial_loss`. None where theory gives nothing.
 
-    Raises NumericsError if a log-ratio that must be zero is not, naming the row.
+    Raises NumericsError if a log-ratio that must be zero is not, naming the row, or if the objective's loss at policy
+    = reference is not what it says itself.
     """
     candidates = score([player], batch.to(player.parameters[0].device), references)[0]
     expected = player.objective.initial_loss(candidates)
@@ -47,5 +51,17 @@ def check_first_step(
                 "its cached log-probs are stale. Clear the cache, or give the reference by name."
             )
         drift = torch.maximum(drift, apart.max().cpu())
+    _refuse_other_theory(player.objective, candidates, expected)
     measured = player.objective(candidates)
     return FirstStep(float(expected.mean()), float(measured.mean()), float(drift))
+
+
+def _refuse_other_theory(objective: Objective, candidates: Candidates, expected: Tensor) -> None:
+    """Raise NumericsError unless `objective` gives `expected`, [B], where each reference is the policy itself."""
+    same = replace(candidates, references=dict.fromkeys(candidates.references, candidates.policy))
+    losses = objective(same)
+    if not torch.allclose(losses, expected, rtol=1e-4, atol=1e-4):
+        raise NumericsError(
+            f"{type(objective).__name__} says that its loss is {float(expected[0]):.6g} where policy and reference "
+            f"agree, and computes {float(losses[0]):.6g}. Its formula or its `initial_loss` is wrong."
+        )

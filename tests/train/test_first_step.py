@@ -1,0 +1,50 @@
+"""The first step is held against theory: a reference that differs, or a formula that does, stops the run."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.tiny import rows_of, tiny_model
+from truenorth.data.packing import pack
+from truenorth.errors import NumericsError
+from truenorth.methods.dpo import DPO
+from truenorth.models.policy import Policy
+from truenorth.recipe import Objective
+from truenorth.train.first_step import check_first_step
+from truenorth.train.step import Player
+from truenorth.types import Candidates
+
+BATCH = pack(rows_of([(6, (5, 3)), (4, (7, 2))]))
+
+
+def player(objective: Objective) -> Player:
+    policy = Policy.of(tiny_model().requires_grad_(True), "float32")
+    named = dict(policy.model.named_parameters())
+    return Player(policy.log_probs, objective, torch.optim.SGD(named.values(), lr=0.1), named, None)
+
+
+def reference(seed: int) -> Policy:
+    return Policy.of(tiny_model(seed=seed), "float32")
+
+
+class Forgetful(DPO):
+    """A loss that is not what its `initial_loss` says."""
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        return super().__call__(candidates) + 0.1
+
+
+def test_the_loss_at_the_start_is_log_two() -> None:
+    found = check_first_step(player(DPO()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+    assert found is not None
+    assert found.measured == pytest.approx(0.6931472, abs=1e-5)
+
+
+def test_a_reference_that_is_not_the_start_is_refused() -> None:
+    with pytest.raises(NumericsError, match="must agree, and they differ by"):
+        check_first_step(player(DPO()), BATCH, {"initial": reference(1).log_probs}, precision="float32")
+
+
+def test_a_formula_that_contradicts_its_own_theory_is_refused() -> None:
+    with pytest.raises(NumericsError, match=r"Forgetful says that its loss is 0\.693147 .* computes 0\.793147"):
+        check_first_step(player(Forgetful()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
