@@ -81,10 +81,33 @@ class Run(Settings):
         """A path alone stands for a source with share 1."""
         if not isinstance(value, list):
             value = [value]
-        return [{"path": str(item)} if isinstance(item, (str, Path)) else item for item in value]  # pyright: ignore
+        return [{"path": _at_home(str(item))} if isinstance(item, (str, Path)) else item for item in value]  # pyright: ignore
+
+    @field_validator("model", mode="before")
+    @classmethod
+    def _one_name_of_a_folder(cls, value: object) -> object:
+        """`sft/` is `sft`, and `~` is the home folder: a resumed run may spell it either way."""
+        return (_at_home(str(value)).rstrip("/") or value) if isinstance(value, (str, Path)) else value
+
+    @field_validator("out", "prompts", "chat_template")
+    @classmethod
+    def _of_home(cls, value: Path | None) -> Path | None:
+        return None if value is None else value.expanduser()
+
+    @model_validator(mode="after")
+    def _files_are_there(self) -> "Run":
+        for name in ("prompts", "chat_template"):
+            if (file := getattr(self, name)) is not None and not file.is_file():
+                raise SettingsError(f"{name}: there is no file {file}.")
+        return self
 
     @model_validator(mode="after")
     def _one_length_of_run(self) -> "Run":
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"Give epochs or max_steps, not both: got {self.epochs} and {self.max_steps}.")
         return self
+
+
+def _at_home(path: str) -> str:
+    """`path` with the home folder in place of `~`; what is no path (a hub name, `./x`) stays as it is."""
+    return str(Path(path).expanduser()) if path.startswith("~") else path
