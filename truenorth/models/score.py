@@ -28,10 +28,12 @@ def score(
     end with EOS unless `eos` is False. Carries gradients unless the caller turns them off. Dropout and
     gradient checkpointing are off, and the model is left as it was.
 
-    Raises ValueError if there are no rows or K differs, DataError if a row cannot be tokenised.
+    Raises ValueError if there are no rows, K differs or is 0, DataError if a row cannot be tokenised.
     """
+    if any(isinstance(row["responses"], str) for row in rows):
+        raise ValueError("score needs a list of responses in each row, got a text. Put it in a list.")
     counts = {len(row["responses"]) for row in rows}
-    if len(counts) != 1:
+    if len(counts) != 1 or 0 in counts:
         raise ValueError(f"score needs rows with one number of responses, got {sorted(counts) or 'no rows'}.")
     encoder = Encoder(tokenizer, eos=eos)
     tokens = [encoder.encode_texts(row["prompt"], row["responses"]) for row in rows]
