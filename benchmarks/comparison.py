@@ -18,7 +18,7 @@ from rows import Row
 TRL = HERE / "peers" / ".venv-trl" / "bin" / "python"
 ALLOCATORS: Mapping[str, Mapping[str, str]] = {
     "default": {},
-    "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36), "MALLOC_TOP_PAD_": str(2**26)},
+    "tuned": {"MALLOC_MMAP_MAX_": "0", "MALLOC_TRIM_THRESHOLD_": str(2**36)},
 }
 
 
