@@ -94,3 +94,19 @@ def test_an_adapter_on_embeddings_is_part_of_the_reference(model: str, pairs: st
     align(asked, model=model, data=pairs, out=tmp_path / "first", lora=lora, **QUICK)
     result = align(asked, model=str(tmp_path / "first" / "final"), data=pairs, out=tmp_path / "second", **QUICK)
     assert result.summary["step0"]["drift"] <= 1e-4
+
+
+def test_samples_answer_the_prompts_of_a_file(model: str, pairs: str, tmp_path: Path) -> None:
+    (tmp_path / "prompts.txt").write_text("hello there\n\nand you?\n")
+    asked = QUICK | {"samples": 2, "prompts": tmp_path / "prompts.txt"}
+    align("dpo", model=model, data=pairs, out=tmp_path / "run", **asked)
+    shown = json.loads((tmp_path / "run" / "samples.json").read_text())
+    assert ["hello there" in shown[0]["prompt"], "and you?" in shown[1]["prompt"]] == [True, True]
+
+
+def test_the_final_model_has_the_template_that_it_was_trained_with(model: str, pairs: str, tmp_path: Path) -> None:
+    turns = "{% for m in messages %}[{{ m.role }}] {{ m.content }}</s>\n{% endfor %}"
+    text = turns + "{% if add_generation_prompt %}[assistant] {% endif %}"
+    (tmp_path / "own.jinja").write_text(text)
+    align("dpo", model=model, data=pairs, out=tmp_path / "run", chat_template=tmp_path / "own.jinja", **QUICK)
+    assert AutoTokenizer.from_pretrained(tmp_path / "run" / "final").chat_template == text

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from .errors import DataError, SettingsError
+from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import GENERATE, INSPECT, Given, settings_of
+from .online.prompts import as_turn, read_prompts
 from .online.sampler import Prompt, Sampling
 from .request import request
 
@@ -141,11 +142,6 @@ def generate_command(given: Given) -> None:
     _show_answers(rows, asked.get("out"))
 
 
-def as_turn(prompt: Prompt) -> Prompt:
-    """Text as a user's message, messages as they are."""
-    return [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
-
-
 def _prompts(asked: dict[str, Any]) -> list[Prompt]:
     """The prompts of --prompt and of the file of --prompts."""
     prompts: list[Prompt] = list(asked.get("prompt", []))
@@ -153,31 +149,6 @@ def _prompts(asked: dict[str, Any]) -> list[Prompt]:
         prompts += read_prompts(Path(asked["prompts"]))
     if not prompts:
         raise SettingsError('generate needs --prompt TEXT or --prompts FILE, for instance --prompt "Write a letter."')
-    return prompts
-
-
-def read_prompts(file: Path) -> list[Prompt]:
-    """The prompts of a file: each line of text, or the `prompt` or `messages` of each JSON line.
-
-    Raises DataError naming the line.
-    """
-    if not file.is_file():
-        raise DataError(
-            f"there is no file {file}. --prompts takes a .txt or .jsonl file; --prompt takes the text itself."
-        )
-    lines = [(n, line) for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
-    if file.suffix not in (".jsonl", ".json"):
-        return [line for _, line in lines]
-    prompts: list[Prompt] = []
-    for n, line in lines:
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{file}, row {n}: not JSON ({error.msg}), got {line[:60]!r}.") from error
-        prompt = row.get("prompt", row.get("messages")) if isinstance(row, dict) else row
-        if not (isinstance(prompt, str | list) and prompt):
-            raise DataError(f"{file}, row {n}: needs `prompt`, text or a list of messages, got {line[:60]!r}.")
-        prompts.append(prompt)
     return prompts
 
 

@@ -19,7 +19,7 @@ from .evaluate.report import write_report
 from .files import write_json
 from .models.load import context_of, fingerprint, load_tokenizer
 from .models.modes import evaluating
-from .outcome import answers, finish, sample_prompts, summarise
+from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .recipe import Recipe
 from .run import DataSource, Run
 from .session import Session, begin, first_step
@@ -59,6 +59,8 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = check_directory(run.out, asked, resume=resume)
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
+    if run.chat_template is not None:
+        tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
     watch.stage("reading the data")
     settings = _data_settings(recipe, run)
     rows = prepare(_paths(run.data), tokenizer, settings=settings)
@@ -82,9 +84,10 @@ def _train(
     same = identity(methods.dump(recipe), data[0].rows.identity, fingerprint(run.model))
     last = checkpoint.newest(directory.checkpoints)
     saved = None if last is None else _saved(last, same)
+    rows, context = (data[1] or data[0]).rows, context_of(run.model, trust_remote_code=run.trust_remote_code)
+    asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
+    prompts = sample_prompts(asked, run.samples, context=context)
     session = begin(recipe, run, data, saved=saved, watch=watch)
-    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
-    prompts = sample_prompts((data[1] or data[0]).rows, run.samples, context=context)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
@@ -112,11 +115,9 @@ def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
     """What the data layer must know of the run, and of what the objective reads."""
     objective = recipe.objective
     needs = Needs(candidates=objective.candidates, rewards="rewards" in objective.reads, columns=objective.columns)
-    template = None if run.chat_template is None else run.chat_template.read_text()
-    shared = DataSettings.model_fields.keys() & Run.model_fields.keys()
+    shared = (DataSettings.model_fields.keys() & Run.model_fields.keys()) - {"chat_template"}  # the tokenizer's by now
     fields: dict[str, Any] = {name: getattr(run, name) for name in shared}
-    fields |= {"needs": needs, "chat_template": template}
-    return DataSettings(**fields)
+    return DataSettings(**fields, needs=needs)
 
 
 def _must_fit(run: Run, data: list[Prepared]) -> None:

@@ -1,20 +1,24 @@
 """What comes out of a run: answers before and after, the summary, the model card and the final model."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from transformers import PreTrainedTokenizerBase
 
 from . import methods
-from .data.tokens import Ints, TokenizedRows
+from .data.chat import Encoder
+from .data.tokens import Ints
 from .files import write_json
 from .models.export import export
 from .models.policy import Policy
-from .online.sampler import Sampling, generate
+from .online.prompts import as_turn, read_prompts
+from .online.sampler import Sampling, encode, generate
 from .recipe import Recipe
 from .run import Run
 from .session import Session
@@ -25,17 +29,23 @@ PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
 ANSWER = Sampling(max_new_tokens=128, temperature=0.7)  # of the samples in the report
 
 
-def sample_prompts(rows: TokenizedRows, count: int, *, context: int | None) -> list[Ints]:
-    """The token ids of the first `count` different prompts that leave room for an answer in the model's context."""
+def sample_prompts(prompts: Iterable[Ints], count: int, *, context: int | None) -> list[Ints]:
+    """The first `count` different prompts that leave room for an answer in the model's context, as token ids."""
     most = None if context is None else context - ANSWER.max_new_tokens
     found: dict[bytes, Ints] = {}
-    for i in range(len(rows)):
+    for prompt in prompts:
         if len(found) == count:
             break
-        prompt = rows[i].prompt
         if most is None or len(prompt) <= most:
             found.setdefault(prompt.tobytes(), prompt)
     return list(found.values())
+
+
+def prompts_of(file: Path, tokenizer: PreTrainedTokenizerBase) -> list[Ints]:
+    """The prompts of a file as token ids; text goes through the chat template, where there is one, as a user's."""
+    encoder, chat = Encoder(tokenizer), bool(tokenizer.chat_template)
+    given = [as_turn(prompt) if chat else prompt for prompt in read_prompts(file)]
+    return [np.array(encode(prompt, encoder), np.int32) for prompt in given]
 
 
 def answers(session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Ints], *, seed: int) -> list[str]:
