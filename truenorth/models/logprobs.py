@@ -1,7 +1,7 @@
 """Log-probs of packed responses under one model: prompts shared where that is exact, padded rows elsewhere."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from peft import PeftModel
@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from ..data.packing import PackedBatch
 from ..types import LogProbs
 from .attention import PackedMask
-from .head import Head
+from .head import Head, head_of
 
 Model = PreTrainedModel | PeftModel
 
@@ -32,6 +32,10 @@ class Scorer:
     def __call__(self, batch: PackedBatch) -> LogProbs:
         """Score every response of `batch`: [B, K] totals in float32 nats and lengths in tokens."""
         return total_by_response(self.token_log_probs(batch), batch)
+
+    def on(self, model: Model) -> "Scorer":
+        """The same way of scoring for a copy of the model, with the copy's own head."""
+        return replace(self, model=model, head=None if self.head is None else head_of(base_of(model)))
 
     def token_log_probs(self, batch: PackedBatch) -> Tensor:
         """[N] float32 nats, one per response token, in the batch's order."""

@@ -3,7 +3,7 @@
 import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -94,7 +94,7 @@ def _frozen(start: Start) -> Scores:
 
         return without_adapter
     frozen = copy.deepcopy(model).requires_grad_(False).eval()  # its own config too: attention is chosen per config
-    return Policy(frozen, replace(start.policy.scorer, model=frozen), start.precision).log_probs
+    return Policy(frozen, start.policy.scorer.on(frozen), start.precision).log_probs
 
 
 def _is_fresh(model: PeftModel) -> bool:
