@@ -1,6 +1,6 @@
 """A method of one's own, without touching the package: the hinge loss on DPO's margin (SLiC's calibration loss).
 
-    truenorth train examples.own_method:recipe --model my-sft --data pairs.jsonl --out runs/hinge --set beta=0.2
+truenorth train examples.own_method:recipe --model my-sft --data pairs.jsonl --out runs/hinge --set beta=0.2
 """
 
 from torch import Tensor

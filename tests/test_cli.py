@@ -178,7 +178,7 @@ def test_a_wrong_setting_is_named_with_the_nearest_right_one(sets: str, said: st
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"method": "exo", "objectiv": {}}, "there is no objectiv. Did you mean objective?"),
+        ({"method": "exo", "objectiv": {}}, "there is no setting objectiv here. Did you mean objective?"),
         ({"method": "exo", "objective": {"bta": 1}}, "there is no setting objective.bta. Did you mean beta?"),
         ({"method": "exo", "run": {"modle": "m"}}, "there is no setting run.modle. Did you mean model?"),
         ({"method": "exo", "run": {"lora": {"rnk": 1}}}, "there is no setting run.lora.rnk. Did you mean rank?"),

@@ -28,7 +28,9 @@ def test_the_world_is_aligned_from_python(
 
 def test_a_method_of_ones_own_trains_without_touching_the_package(tmp_path: Path) -> None:
     data = tmp_path / "pairs.jsonl"
-    data.write_text("".join(json.dumps({"prompt": f"{i}?", "chosen": "yes", "rejected": "no"}) + "\n" for i in range(4)))
+    data.write_text(
+        "".join(json.dumps({"prompt": f"{i}?", "chosen": "yes", "rejected": "no"}) + "\n" for i in range(4))
+    )
     own = methods.recipe("examples.own_method:recipe", beta=0.2)
     model = tiny_directory(tmp_path / "sft")
     result = align(own, model=str(model), data=str(data), out=tmp_path / "run", samples=0, precision="float32")

@@ -126,7 +126,7 @@ def test_data_that_cannot_be_trained_on_leave_nothing_behind(model: str, tmp_pat
 
 def test_rows_longer_than_the_models_context_are_refused_before_it_is_loaded(pairs: str, tmp_path: Path) -> None:
     short = str(tiny_directory(tmp_path / "short", max_position_embeddings=16))
-    with pytest.raises(SettingsError, match="has a context of 16 tokens.*--max-length 16 with --too-long"):
+    with pytest.raises(SettingsError, match=r"has a context of 16 tokens.*--max-length 16 with --too-long"):
         align("dpo", model=short, data=pairs, out=tmp_path / "run", **QUICK)
     assert not (tmp_path / "run").exists()
 

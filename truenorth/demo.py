@@ -60,7 +60,7 @@ def demo(out: Path | None = None, watch: Watch | None = None) -> Result:
     aligned = load_model(str(out / "final"))
     after, answers = measure(aligned, tokenizer, requests)
     moved = sampled_kl(aligned, load_model(str(world.sft_model())), tokenizer, requests, answers)
-    summary = dict(result.summary) | {"base_model": "the embedded world's SFT model"}
+    summary: dict[str, Any] = dict(result.summary) | {"base_model": "the embedded world's SFT model"}
     summary |= {"world": {"before": before, "after": after}}
     summary["evaluation"]["after"] |= _numbers("kl/sampled", moved)
     write_json(out / "summary.json", summary)

@@ -65,6 +65,11 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
     settings = _data_settings(recipe, run)
     rows = prepare(_paths(run.data), tokenizer, settings=settings)
     unseen = prepare(_paths(run.eval_data), tokenizer, settings=settings) if run.eval_data else None
+    if rows.plain_text and tokenizer.chat_template is not None:
+        watch.said(
+            "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
+            'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
+        )
     _must_fit(run, [rows] if unseen is None else [rows, unseen])
     directory.write_settings(asked)  # only now: a run that is refused leaves nothing behind
     write_json(directory.file("account.json"), _account(rows))
@@ -94,7 +99,10 @@ def _train(
 
     before = _before(session, recipe, directory, sample=sample, watch=watch)
     torch.manual_seed(run.seed)
-    progress = Progress(budget=session.budget, identity=same)
+    progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
+    if saved is not None and last is not None and saved.step == session.steps.count and directory.report.exists():
+        watch.said("The run is finished; nothing is left to do.")
+        return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     if last is not None:
         progress = checkpoint.restore(last, [session.player])
         watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")

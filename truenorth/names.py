@@ -68,11 +68,14 @@ def _own(found: ast.ClassDef) -> dict[str, str | None]:
 
 def check_recipe(parts: Mapping[str, Any]) -> None:
     """Raise SettingsError for a method, a part or a setting of a part that cannot exist."""
-    known = fields_in("truenorth.recipe")
+    known = fields_in("truenorth.recipe", "Recipe")
     for name, value in parts.items():
+        if name in Run.model_fields:
+            raise SettingsError(f"{name} belongs under `run:`, beside method and objective; there it says how to run.")
         if name not in known:
             raise SettingsError(
-                f"there is no {name}.{did_you_mean(name, [*known, 'run'])} There are {', '.join(known)}, run."
+                f"there is no setting {name} here.{did_you_mean(name, [*known, 'run'])} There are "
+                f"{', '.join(known)} and run."
             )
         if isinstance(value, Mapping):
             _check_part(name, value, str(parts.get("method")))
@@ -104,7 +107,7 @@ def check_key(key: str, method: str) -> None:
         raise SettingsError(
             f"{key} is a setting of the run: give it as --{key.replace('_', '-')} or --set run.{key}=..."
         )
-    if not rest and head not in fields_in("truenorth.recipe"):
+    if not rest and head not in fields_in("truenorth.recipe", "Recipe"):
         head, rest = "objective", [head]
     if head == "objective" and (module := _module_of(method)):
         known = fields_in(module, method)

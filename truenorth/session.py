@@ -16,7 +16,7 @@ from .models.attention import native_attention
 from .models.load import base_of_adapter, load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
 from .models.modes import evaluating, set_training
-from .models.policy import Policy, fast_precision
+from .models.policy import Policy, Precision, fast_precision
 from .models.references import Cached, Frozen
 from .models.scored_references import Scores, Start, score_references
 from .recipe import Recipe
@@ -56,7 +56,9 @@ def begin(
     model, stored_in = load_policy(run)
     native = native_attention(base_of(model))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision = fast_precision(device) if run.precision == "auto" else run.precision
+    precision: Precision = fast_precision(device) if run.precision == "auto" else run.precision
+    if saved is not None:
+        precision = saved.precision  # what the run began with, whatever this machine is good at
     policy = Policy.of(model.to(device), precision)  # pyright: ignore[reportArgumentType]  -- annotated wrongly there
     if policy.scorer.fallback:
         watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")
@@ -64,11 +66,13 @@ def begin(
         base_of(model).activation_checkpointing_enable()
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
     steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
+    watch.said(f"{len(train):,} rows, {steps.count:,} steps of {run.batch_size} prompts.")
     player = _player(recipe, policy)
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
+        field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
         watch.said(
-            f"The warm-up takes {late} steps and the run has {steps.count}: the learning rate never reaches "
-            f"{recipe.update.learning_rate:g}. Lower it with --set update.warmup_steps=N, or train for longer."
+            f"The warm-up takes {late} of the run's {steps.count} steps: the learning rate reaches "
+            f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
     budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch)
     watch.stage("scoring the references")

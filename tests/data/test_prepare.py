@@ -170,9 +170,9 @@ def test_duplicates_are_kept_and_counted(data: Data) -> None:
     assert (len(found.rows), found.account.reasons["duplicate"].count, found.statistics.duplicates) == (5, 1, 0.2)
 
 
-def test_only_the_first_of_duplicates_stays_when_problems_are_dropped(data: Data) -> None:
-    found = data.prepared(*GOOD, GOOD[0], on_problem="drop", max_problem_share=0.5)
-    assert [row.row for row in found.rows] == [1, 2, 3, 4]
+def test_duplicates_stay_when_what_would_stop_the_run_is_dropped(data: Data) -> None:
+    found = data.prepared(*GOOD, GOOD[0], on_problem="drop")
+    assert [row.row for row in found.rows] == [1, 2, 3, 4, 5]
 
 
 def test_ties_are_dropped_unless_kept(data: Data) -> None:

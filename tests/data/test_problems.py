@@ -36,8 +36,9 @@ def test_no_setting_lets_a_fatal_row_pass(reason: str, on_problem: str) -> None:
 
 
 @pytest.mark.parametrize("reason", BY_PROBLEM)
-def test_rows_with_a_problem_are_dropped_when_asked(reason: str) -> None:
-    assert REASONS[reason].action(settings(on_problem="drop")) == "drop"
+def test_rows_that_would_stop_the_run_are_dropped_when_asked(reason: str) -> None:
+    expected = "drop" if REASONS[reason].default == "stop" else REASONS[reason].default
+    assert REASONS[reason].action(settings(on_problem="drop")) == expected
 
 
 @pytest.mark.parametrize("reason", BY_PROBLEM)
@@ -83,7 +84,7 @@ def test_the_whole_account_is_in_the_message() -> None:
 def test_more_dropped_rows_than_allowed_stop_the_run() -> None:
     drop = settings(on_problem="drop", max_problem_share=0.2)
     account_of("null_answer", "null_answer", options=drop).check(drop)
-    with pytest.raises(DataError, match=r"30.0% of the rows would be dropped, max_problem_share is 20.0%"):
+    with pytest.raises(DataError, match=r"30.0% of the rows would be dropped, and --max-problem-share is 0.2"):
         account_of("null_answer", "null_answer", "null_answer", options=drop).check(drop)
 
 

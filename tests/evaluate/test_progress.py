@@ -59,7 +59,7 @@ def test_the_numbers_fit_a_terminal(width: int) -> None:
         watch.total_steps(1200)
         watch.logged({"step": 1024, **RECORD})
     line = next(line for line in drawn(out) if "loss" in line)
-    assert "1024/1200 loss 0.6931  accuracy 50%  margin +0.100  kl 12.50" in line
+    assert "1024/1200 loss 0.6931  accuracy 50%  margin +0.100  drift 12.50" in line
     assert len(line) <= width
 
 

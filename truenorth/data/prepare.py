@@ -32,6 +32,11 @@ class Prepared:
     layouts: tuple[Layout, ...]  # one per source
     statistics: Statistics
 
+    @property
+    def plain_text(self) -> bool:
+        """Whether some file holds text alone, so that no chat template is applied to it."""
+        return any(not any("messages" in line for line in layout.lines) for layout in self.layouts)
+
 
 def prepare(sources: Sources, tokenizer: Tokenizer, *, settings: DataSettings, cache: Path | None = None) -> Prepared:
     """The rows of all sources as tokens, from the cache if they were prepared before.

@@ -34,7 +34,7 @@ class Reason:
             return "drop" if cut else settings.too_long
         if settings.on_problem == "keep":
             return "keep" if self.trainable else "drop"
-        return "drop" if settings.on_problem == "drop" else self.default
+        return "drop" if settings.on_problem == "drop" and self.default == "stop" else self.default
 
 
 # docs/data.md shows this table; a test compares the two.
@@ -172,11 +172,13 @@ class Account:
         if stops := self.stops:
             advice = _advice(stops)
         elif self.kept == 0:
-            advice = "No row is left to train on."
+            most = max(self.reasons, key=lambda name: self.reasons[name].count, default="")
+            remedy = f" Most of them: {most}; {REMEDIES[most]}" if most in REMEDIES else ""
+            advice = f"No row is left to train on.{remedy}"
         elif self.refusable > settings.max_problem_share * self.read:
             advice = (
-                f"{self.refusable / self.read:.1%} of the rows would be dropped, max_problem_share is "
-                f"{settings.max_problem_share:.1%}. Repair the data, or raise max_problem_share."
+                f"{self.refusable / self.read:.1%} of the rows would be dropped, and --max-problem-share is "
+                f"{settings.max_problem_share:g}. Repair the data, or raise --max-problem-share."
             )
         else:
             return
@@ -194,6 +196,12 @@ class Account:
         }
         values: dict[str, Any] = {**data, "reasons": reasons}
         return cls(**values)
+
+
+REMEDIES: Mapping[str, str] = {  # what helps where dropping or cutting leaves nothing
+    "prompt_too_long": "raise --max-length; cutting answers cannot help.",
+    "too_long": "raise --max-length, or choose --too-long truncate.",
+}
 
 
 def _advice(stops: list[str]) -> str:

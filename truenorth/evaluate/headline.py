@@ -1,6 +1,7 @@
 """A run in one sentence, in four numbers, and in a table of before and after."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -102,7 +103,10 @@ def headline(artifacts: Artifacts) -> str:
     """What the run did, in one sentence with its numbers."""
     summary, accuracy = artifacts.summary, held_out_accuracy(artifacts)
     evidence = Evidence(artifacts.records)
-    title, steps = summary.title or name(artifacts), f"{summary.steps or evidence.last_step:,} steps"
+    title, steps = (
+        re.split(r"[:,]", summary.title)[0] or name(artifacts),
+        _steps(summary.steps or evidence.last_step),
+    )
     kl, margin, loss = sampled_kl(artifacts), evidence.change("rewards/margins"), evidence.change("loss")
     if kl is not None:
         said = f"{title} moved the policy {short(kl)} nats from the reference in {steps}"
@@ -117,6 +121,10 @@ def headline(artifacts: Artifacts) -> str:
     change = f"{accuracy.say(accuracy.before)} → " if accuracy.before else ""
     interval = f" (95\u202f%: {accuracy.interval(accuracy.after)})" if accuracy.after.bounded else ""
     return f"{said}; held-out accuracy {change}{accuracy.say(accuracy.after)}{interval}."
+
+
+def _steps(n: int) -> str:
+    return f"{n:,} step{'' if n == 1 else 's'}"
 
 
 def sampled_kl(artifacts: Artifacts) -> float | None:

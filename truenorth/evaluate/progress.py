@@ -14,7 +14,7 @@ SHOWN: tuple[tuple[str, str, str], ...] = (  # metric, what the line calls it, f
     ("loss", "loss", ".4f"),
     ("rewards/accuracies", "accuracy", ".0%"),
     ("rewards/margins", "margin", "+.3f"),
-    ("kl/initial", "kl", ".2f"),
+    ("kl/initial", "drift", ".2f"),
 )
 QUIET_SECONDS = 30.0  # between two plain lines, so that a log file of a long run stays short
 
@@ -87,7 +87,7 @@ class QuietWatch:
         if not held_out:
             self._next = self.clock() + QUIET_SECONDS
         of = "" if self.steps is None else f"/{self.steps}"
-        where = "held out" if held_out else f"step {record.get('step')}{of}"
+        where = f"{'held out, ' if held_out else ''}step {record.get('step')}{of}"
         _plainly(self.console, f"{where}  {summary(record)}")
 
     def __enter__(self) -> Self:
@@ -106,7 +106,7 @@ class TerminalWatch:
         self.console = console
         self._progress = Progress(
             SpinnerColumn(),
-            BarColumn(bar_width=10),
+            BarColumn(bar_width=7),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}", style="cyan"),
             TimeRemainingColumn(compact=True),

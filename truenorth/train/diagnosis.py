@@ -50,7 +50,7 @@ def diagnose(records: Sequence[Record], *, beta: float | None, max_grad_norm: fl
     logged = len(evidence.train("loss"))
     if logged < LEAST_STEPS:
         sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
-        return [Finding("watch", "Too short to judge", sentence, "--max-steps, or --epochs")]
+        return [Finding("watch", "Too short to judge", sentence, "--max-steps, --epochs, or a smaller --batch-size")]
     found = [finding for check in CHECKS if (finding := check(evidence))]
     if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
         found = [finding for finding in found if finding.title != "The loss does not move"]

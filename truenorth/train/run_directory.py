@@ -34,6 +34,14 @@ class RunDirectory:
     def final(self) -> Path:
         return self.out / "final"
 
+    @property
+    def report(self) -> Path:
+        return self.out / "report.html"
+
+    def summary(self) -> dict[str, Any]:
+        """summary.json of a finished run."""
+        return json.loads((self.out / "summary.json").read_text(encoding="utf-8"))
+
     def file(self, name: str) -> Path:
         return self.out / name
 
