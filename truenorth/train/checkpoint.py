@@ -27,9 +27,7 @@ class Progress:
     tokens: int = 0  # input tokens that went through the policy
     seconds: float = 0.0  # spent in steps
     budget: int = 0  # tokens per micro-batch, found at the start
-    precision: Precision = (
-        "float32"  # chosen at the start: another machine must not choose again
-    )
+    precision: Precision = "float32"  # chosen at the start: another machine must not choose again
     identity: str = ""  # of recipe and data: what a resumed run must agree with
 
 
