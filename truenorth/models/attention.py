@@ -4,7 +4,7 @@ Each response attends to its own prompt and to itself. The layout travels throug
 mask, which transformers hands on untouched; so it also reaches the recomputation of gradient checkpointing.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Self
@@ -15,7 +15,6 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from ..data.packing import Layout
-from .short_segments import Schedule, attend_short, schedule
 
 NAME = "truenorth"  # in transformers' attention registry
 
@@ -26,12 +25,11 @@ class PackedMask(Tensor):
     packing: Layout
     calls: int  # attention calls so far, to notice a model that never asks
     windows: int  # calls that brought a sliding window
-    schedules: dict[int | None, Schedule]  # for `attend_short`, made once a batch and window
 
     @classmethod
     def of(cls, layout: Layout, device: torch.device) -> Self:
         mask = torch.zeros(1, 1, 1, 1, dtype=torch.bool, device=device).as_subclass(cls)
-        mask.packing, mask.calls, mask.windows, mask.schedules = layout, 0, 0, {}
+        mask.packing, mask.calls, mask.windows = layout, 0, 0
         return mask
 
 
@@ -70,32 +68,18 @@ def attend(
     attention_mask.calls += 1
     attention_mask.windows += sliding_window is not None
     layout = attention_mask.packing
-    query, key, value = _as_autocast(query, key, value)
     if (repeats := query.shape[1] // key.shape[1]) > 1:
         key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    plain = softcap is None and s_aux is None
-    if plain and query.device.type == "cpu" and query.dtype == torch.bfloat16:
-        if sliding_window not in attention_mask.schedules:
-            attention_mask.schedules[sliding_window] = schedule(layout, sliding_window, query.dtype)
-        plan = attention_mask.schedules[sliding_window]
-        return attend_short(query, key, value, plan, scaling=scaling or query.shape[-1] ** -0.5), None
     # Split once: slicing per group would write a full-size gradient for every slice.
     groups = zip(*(x.split(layout.groups, dim=2) for x in (query, key, value)), strict=True)
     outputs: list[Tensor] = []
     for (q, k, v), prompt, responses in zip(groups, layout.prompts, layout.responses, strict=True):
         allowed = visible(prompt, responses, sliding_window, query.device)
-        if plain:
+        if softcap is None and s_aux is None:
             outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scaling))
         else:
             outputs.append(_attend_by_hand(q, k, v, allowed, scaling=scaling, softcap=softcap, sinks=s_aux))
     return torch.cat(outputs, dim=2).transpose(1, 2), None
-
-
-def _as_autocast(*tensors: Tensor) -> Iterator[Tensor]:
-    """The tensors as the fused kernel would take them: rotary embeddings leave queries and keys in float32."""
-    device = tensors[0].device.type
-    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else None
-    return (x if dtype is None else x.to(dtype) for x in tensors)
 
 
 @lru_cache(maxsize=512)
