@@ -31,7 +31,7 @@ class Setting:
     read: Callable[[], list[Row]]
     prompts: int = 16  # per step
     answers: int = 2
-    pairs_at_once: int = 8  # TRL's per_device_train_batch_size: what was fastest for it
+    pairs_at_once: int = 8  # TRL's per_device_train_batch_size: not tuned yet, see --pairs-at-once
     lora: bool = False
     cached: bool = False  # references computed before, as in a second epoch; else in the step
 
