@@ -5,7 +5,7 @@ from tests.scored import scored
 from truenorth.methods.dpo import DPO
 from truenorth.methods.exo import EXOReward
 from truenorth.methods.sft import SFT
-from truenorth.train.metrics import Metrics, merge, per_prompt
+from truenorth.train.metrics import Metrics, per_prompt
 
 
 def test_rewards_are_the_objectives_own() -> None:
@@ -33,8 +33,8 @@ def test_a_method_of_single_responses_has_no_pair_metrics() -> None:
     assert not {"rewards/margins", "rewards/accuracies", "logps/rejected"} & set(metrics)
 
 
-def test_merging_micro_batches_gives_the_mean_over_all_prompts() -> None:
-    parts = [Metrics(), Metrics()]
-    parts[0].add(scored([[-1.0, -4.0], [-2.0, -2.0]]), torch.tensor([1.0, 2.0]), DPO())
-    parts[1].add(scored([[-1.0, -4.0]]), torch.tensor([6.0]), DPO())
-    assert merge(parts).means()["loss"] == 3.0
+def test_micro_batches_give_the_mean_over_all_prompts() -> None:
+    metrics = Metrics()
+    metrics.add(scored([[-1.0, -4.0], [-2.0, -2.0]]), torch.tensor([1.0, 2.0]), DPO())
+    metrics.add(scored([[-1.0, -4.0]]), torch.tensor([6.0]), DPO())
+    assert metrics.means()["loss"] == 3.0

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ..files import write_text
 from . import files
 from .boundary import Tokenizer
 from .options import DataSettings
@@ -45,6 +46,4 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Written last: its presence says that the rows beside it are whole."""
-    new = folder / f"about.json.{os.getpid()}.new"
-    new.write_text(json.dumps(about, indent=1), encoding="utf-8")
-    new.replace(folder / "about.json")
+    write_text(folder / "about.json", json.dumps(about, indent=1))

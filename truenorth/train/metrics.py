@@ -1,6 +1,6 @@
 """What is logged of a step, summed on the device: one transfer per log line, none per micro-batch."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -74,14 +74,3 @@ def _wins(rewards: Tensor, scores: Tensor | None) -> Tensor:
     worse = torch.ones_like(wins) if scores is None else (scores[:, :1] > scores[:, 1:]).float()
     worse = torch.where(worse.any(1, keepdim=True), worse, torch.ones_like(worse))  # all tied: none is worse
     return (wins * worse).sum(1) / worse.sum(1)
-
-
-def merge(parts: Iterable[Metrics]) -> Metrics:
-    """The metrics of several steps as if they were one; the gradient's norm is the last one's."""
-    total = Metrics()
-    for part in parts:
-        total.prompts += part.prompts
-        for name, value in part.sums.items():
-            total.sums[name] = total.sums.get(name, torch.zeros_like(value)) + value
-        total.grad_norm = part.grad_norm
-    return total
