@@ -57,10 +57,17 @@ class PackedBatch:
         if self.tokens.device == device:
             return self
         names = ("tokens", "positions", "predictor", "targets", "owner", "length")
-        moved: dict[str, object] = {name: getattr(self, name).to(device, non_blocking=True) for name in names}
-        moved["rewards"] = None if self.rewards is None else self.rewards.to(device, non_blocking=True)
-        moved["columns"] = {name: column.to(device, non_blocking=True) for name, column in self.columns.items()}
+        moved: dict[str, object] = {name: to_device(getattr(self, name), device) for name in names}
+        moved["rewards"] = None if self.rewards is None else to_device(self.rewards, device)
+        moved["columns"] = {name: to_device(column, device) for name, column in self.columns.items()}
         return replace(self, **moved)
+
+
+def to_device(x: Tensor, device: torch.device) -> Tensor:
+    """`x` on `device`; to a GPU from pinned memory, so that the host goes on while it is copied."""
+    if device.type == "cuda" and x.device.type == "cpu":
+        return x.pin_memory().to(device, non_blocking=True)
+    return x.to(device)
 
 
 def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> PackedBatch:
