@@ -276,6 +276,13 @@ def test_generate_writes_the_answers_of_each_prompt(tmp_path: Path) -> None:
     assert all(len(row["responses"]) == len(row["ended"]) == 2 for row in rows)
 
 
+@pytest.mark.parametrize(("rejected", "code"), [("other", 0), ("same", 1)])
+def test_inspect_ends_as_a_run_would_begin(tmp_path: Path, rejected: str, code: int) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_text(json.dumps({"prompt": "say.", "chosen": "same", "rejected": rejected}))
+    assert [run("inspect", str(file), *form).exit_code for form in ([], ["--json"])] == [code, code]
+
+
 def test_generate_needs_a_prompt() -> None:
     assert "--prompt TEXT or --prompts FILE" in refusal("generate", "--model", "m")
 

@@ -113,11 +113,11 @@ def inspect(
 
     [dim]truenorth inspect pairs.jsonl --model my-sft --max-length 1024[/]
 
-    Without --model, all that needs no tokenizer.
+    Without --model, all that needs no tokenizer. The exit code is 1 where a run would not start.
     """
     from .commands import inspect_command
 
-    inspect_command(data, given, rows=rows, as_json=as_json)
+    raise typer.Exit(DONE if inspect_command(data, given, rows=rows, as_json=as_json) else REFUSED)
 
 
 @app.command(cls=Spread, rich_help_panel=LOOK)

@@ -73,8 +73,11 @@ def report_command(run_directories: Sequence[Path], out: Path | None) -> None:
     print(write_report(run_directories[0]))
 
 
-def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bool) -> None:
-    """Print what would be trained on. Without --model no tokenizer is loaded, and torch is not imported."""
+def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bool) -> bool:
+    """Print what would be trained on, and say whether a run would start with it.
+
+    Without --model no tokenizer is loaded, and torch is not imported.
+    """
     from .data.options import DataSettings, Needs
     from .evaluate.inspection import draw, inspect
 
@@ -95,9 +98,10 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
         found = inspect([(path, 1.0) for path in data], settings, tokenizer=tokenizer, batch_size=batch_size)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
-        return
-    colour = console.is_terminal and not console.no_color
-    console.print(draw(found, tokenizer=tokenizer, rows=rows, colour=colour), highlight=False)
+    else:
+        colour = console.is_terminal and not console.no_color
+        console.print(draw(found, tokenizer=tokenizer, rows=rows, colour=colour), highlight=False)
+    return not found.refusal
 
 
 def methods_command(name: str | None, *, as_json: bool) -> None:

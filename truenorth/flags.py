@@ -66,7 +66,9 @@ FLAGS: tuple[Flag, ...] = (
     Flag("eval-every", "run.eval_every", metavar="STEPS", panel=MACHINE),
     Flag("samples", "run.samples", metavar="PROMPTS", panel=MACHINE),
 )  # fmt: skip
-_SEEN = ("model", "columns", "chat-template", "max-length", "too-long", "on-problem", "ties", "pairing")
+_SEEN = (
+    "model", "columns", "chat-template", "max-length", "too-long", "on-problem", "max-problem-share", "ties", "pairing"
+)  # fmt: skip
 INSPECT: tuple[Flag, ...] = (
     *(replace(flag, panel="Options") for flag in FLAGS if flag.name in _SEEN),
     Flag("batch-size", "batch_size", "rows to a padded batch, for comparison", "ROWS", "8", "Options"),

@@ -12,7 +12,9 @@ from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from tests.tiny import rows_of
 from truenorth.data.options import DataSettings, Needs
+from truenorth.data.prepare import prepare
 from truenorth.data.tokens import TokenizedRows
+from truenorth.errors import DataError
 from truenorth.evaluate.inspection import SHOWN_END, SHOWN_START, Inspection, draw, inspect, padded_tokens, pieces
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz .\n"
@@ -64,12 +66,31 @@ def test_what_a_run_keeps_by_default_is_kept(file: Path, tokenizer) -> None:
 
 def test_rows_that_all_stop_a_run_leave_nothing_to_count(file: Path, tokenizer) -> None:
     found = inspect([(str(rows(file, [BAD])), 1.0)], SETTINGS, tokenizer=tokenizer)
-    assert "No row is left to train on." in text(found, tokenizer=tokenizer)
+    shown = text(found, tokenizer=tokenizer)
+    assert "1 rows read, 0 can be trained on." in shown
+    assert "Lengths" not in shown
 
 
 def test_the_choice_of_the_user_is_what_becomes_of_a_row(file: Path, tokenizer) -> None:
     found = inspect([(str(file), 1.0)], SETTINGS.replace(on_problem="drop"), tokenizer=tokenizer)
     assert "identical_answers dropped" in text(found, tokenizer=tokenizer)
+
+
+def test_what_a_run_would_say_is_said(file: Path, tokenizer) -> None:
+    with pytest.raises(DataError) as refused:
+        prepare([(str(file), 1.0)], tokenizer, settings=SETTINGS)
+    found = inspect([(str(file), 1.0)], SETTINGS, tokenizer=tokenizer)
+    assert str(refused.value).splitlines()[0] == found.refusal
+    assert "Mend the file, or choose --on-problem drop or keep." in found.refusal
+
+
+def test_too_many_dropped_rows_are_said_like_rows_that_stop(file: Path) -> None:
+    found = inspect([(str(file), 1.0)], SETTINGS.replace(on_problem="drop"))
+    assert "33.3% of the rows would be dropped" in text(found, tokenizer=None)
+
+
+def test_rows_that_a_run_would_take_are_no_refusal(file: Path) -> None:
+    assert not inspect([(str(rows(file, GOOD)), 1.0)], SETTINGS).refusal
 
 
 def test_tokens_are_told_apart_without_colour(file: Path, tokenizer) -> None:

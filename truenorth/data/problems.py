@@ -167,22 +167,25 @@ class Account:
 
         It says the whole account, and the lines of `mapping`: how the files were read.
         """
-        if not settings.refuse:
-            return
+        if settings.refuse and (refusal := self.refusal(settings)):
+            raise DataError("\n  ".join([refusal, *self.lines(), *mapping]))
+
+    def refusal(self, settings: DataSettings) -> str:
+        """Why a run must not start with these rows, and what to do; empty where it may."""
         if stops := self.stops:
-            advice = _advice(stops)
+            why = _advice(stops)
         elif self.kept == 0:
             most = max(self.reasons, key=lambda name: self.reasons[name].count, default="")
             remedy = f" Most of them: {most}; {REMEDIES[most]}" if most in REMEDIES else ""
-            advice = f"No row is left to train on.{remedy}"
+            why = f"No row is left to train on.{remedy}"
         elif self.refusable > settings.max_problem_share * self.read:
-            advice = (
+            why = (
                 f"{self.refusable / self.read:.1%} of the rows would be dropped, and --max-problem-share is "
                 f"{settings.max_problem_share:g}. Repair the data, or raise --max-problem-share."
             )
         else:
-            return
-        raise DataError("\n  ".join([f"The data cannot be trained on as they are: {advice}", *self.lines(), *mapping]))
+            return ""
+        return f"The data cannot be trained on as they are: {why}"
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

@@ -32,17 +32,19 @@ class Inspection:
 
     account: Account
     layouts: tuple[Layout, ...]
+    refusal: str  # why a run would not start with these rows, and what to do; empty where it would
     statistics: Statistics | None = None
     rows: TokenizedRows | None = None
     padded: int | None = None  # tokens of the same rows, padded
     batch_size: int = 0  # rows to a padded batch
 
     def to_dict(self) -> dict[str, Any]:
-        """As JSON: account, layouts, statistics, packing."""
+        """As JSON: account, why a run would not start, layouts, statistics, packing."""
         statistics = None if self.statistics is None else self.statistics.to_dict()
         packing = {"padded": self.padded, "packed": self.statistics.tokens} if self.statistics else None
         return {
             "account": self.account.to_dict(),
+            "refusal": self.refusal or None,
             "layouts": [asdict(layout) for layout in self.layouts],
             "statistics": statistics,
             "packing": packing,
@@ -60,10 +62,17 @@ def inspect(
     lenient = settings.replace(refuse=False)
     if tokenizer is None:
         checked = check_rows(sources, lenient)
-        return Inspection(checked.account, checked.layouts)
+        return Inspection(checked.account, checked.layouts, checked.account.refusal(settings))
     prepared: Prepared = prepare(sources, tokenizer, settings=lenient)
-    padded = padded_tokens(prepared.rows, batch_size)
-    return Inspection(prepared.account, prepared.layouts, prepared.statistics, prepared.rows, padded, batch_size)
+    return Inspection(
+        prepared.account,
+        prepared.layouts,
+        prepared.account.refusal(settings),
+        prepared.statistics,
+        prepared.rows,
+        padded_tokens(prepared.rows, batch_size),
+        batch_size,
+    )
 
 
 def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
@@ -86,7 +95,7 @@ def draw(found: Inspection, *, tokenizer: Tokenizer | None, rows: int, colour: b
     ]
     parts += [_title("Rows"), *_account(found)]
     if found.rows is not None and not len(found.rows):
-        return Group(*parts, Text("\nNo row is left to train on.", style="bold red"))
+        return Group(*parts)
     if found.statistics is None or found.rows is None:
         parts.append(Text("\nLengths, packing and tokens need a tokenizer: give --model.", style="dim"))
         return Group(*parts)
@@ -110,18 +119,16 @@ def _account(found: Inspection) -> Iterator[RenderableType]:
     if not account.reasons:
         yield Text("Nothing was found wrong with any of them.", style="green")
         return
+    table = Table.grid(padding=(0, 1))
+    table.add_column(justify="right", style="bold", min_width=7)
     for name, tally in account.reasons.items():
-        line = Text.assemble(
-            (f"{tally.count:>7,} ", "bold"),
-            (name, "bold"),
-            " ",
-            (DOES[tally.action], STYLES[tally.action]),
-            f": {REASONS[name].sentence}",
-        )
-        yield line
-        yield from (Padding(Text(str(example), style="dim"), (0, 0, 0, 8)) for example in tally.examples)
-    if account.stops:
-        yield Text("A run stops at these rows. Mend them, or choose --on-problem drop, --too-long drop or truncate.")
+        does = (DOES[tally.action], STYLES[tally.action])
+        table.add_row(f"{tally.count:,}", Text.assemble((name, "bold"), " ", does, f": {REASONS[name].sentence}"))
+        for example in tally.examples:
+            table.add_row("", Text(str(example), style="dim"))
+    yield table
+    if found.refusal:
+        yield Text(found.refusal, style="bold red")
 
 
 def _lengths(statistics: Statistics) -> Table:
