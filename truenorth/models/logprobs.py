@@ -1,6 +1,6 @@
 """Log-probs of packed responses under one model: prompts shared where that is exact, padded rows elsewhere."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,10 +28,11 @@ class Scorer:
     head: Head | None  # None: the model's own logits, whole
     shared: bool  # prompts stand once; False: padded rows
     fallback: str = ""  # why not shared, for the user
+    entry: Callable[[PackedBatch], Tensor] | None = None  # token_log_probs of a model whose weights are sharded
 
     def __call__(self, batch: PackedBatch) -> LogProbs:
         """Score every response of `batch`: [B, K] totals in float32 nats and lengths in tokens."""
-        return total_by_response(self.token_log_probs(batch), batch)
+        return total_by_response((self.entry or self.token_log_probs)(batch), batch)
 
     def on(self, model: Model) -> "Scorer":
         """The same way of scoring for a copy of the model, with the copy's own head."""
