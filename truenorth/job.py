@@ -57,7 +57,9 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
     watch = watch or Silent()
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-    directory = check_directory(run.out, asked, resume=resume)
+    directory = RunDirectory(run.out)
+    directory.refuse_if_held()
+    check_directory(run.out, asked, resume=resume)
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
     if run.chat_template is not None:
         tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
@@ -71,9 +73,11 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
     _must_fit(run, [rows] if unseen is None else [rows, unseen])
-    directory.write_settings(asked)  # only now: a run that is refused leaves nothing behind
-    write_json(directory.file("account.json"), _account(rows))
-    return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch)
+    with directory.held():  # only now: a run that is refused leaves nothing behind
+        check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
+        directory.write_settings(asked)
+        write_json(directory.file("account.json"), _account(rows))
+        return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch)
 
 
 def _train(

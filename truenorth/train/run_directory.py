@@ -1,8 +1,13 @@
 """The run directory: where a run keeps what it was asked, what it has done, and what came out."""
 
+import errno
+import fcntl
 import hashlib
 import json
-from collections.abc import Mapping
+import os
+import socket
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +19,8 @@ from ..files import write_text
 
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written.
 FREE = {"out", "save_every", "keep_checkpoints", "eval_every"}
+LOCK = ".lock"
+NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system says that has none
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,9 +56,30 @@ class RunDirectory:
         """Make the directory, with `asked` (recipe and run) as its run.yaml, which runs it again."""
         write_text(self.settings, yaml.safe_dump(dict(asked), sort_keys=False, allow_unicode=True))
 
+    @contextmanager
+    def held(self) -> Generator[None]:
+        """Within it no other process may train here. The kernel lets go where this process dies.
 
-def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> RunDirectory:
-    """The run directory at `out`, which need not exist yet, if a run that was asked `asked` may go there.
+        Makes the directory. Raises SettingsError, which names the process, where another one holds it.
+        """
+        self.out.mkdir(parents=True, exist_ok=True)
+        with (self.out / LOCK).open("a+") as lock:
+            _take(lock.fileno(), self.out)
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}")
+            lock.flush()
+            yield
+            lock.truncate(0)  # the file stays: another process may have opened it, and would hold what is gone
+
+    def refuse_if_held(self) -> None:
+        """Raise SettingsError where another process trains here."""
+        if (self.out / LOCK).exists():
+            with (self.out / LOCK).open("a+") as lock:
+                _take(lock.fileno(), self.out)
+
+
+def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
+    """Check that a run that was asked `asked` may go to `out`, which need not exist yet.
 
     Raises SettingsError if `out` holds something and `resume` is not set, or holds no run; CheckpointError if the run
     there was asked something else.
@@ -61,14 +89,28 @@ def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> Run
         if not resume:
             raise SettingsError(f"{out} holds a run already. Go on with it by --resume, or choose another --out.")
         _compare(yaml.safe_load(directory.settings.read_text()), asked, directory.settings)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
         raise SettingsError(f"{out} exists and is no run directory. Choose another --out.")
-    return directory
 
 
 def identity(*parts: object) -> str:
     """A short hash of what must not change between a checkpoint and the run that goes on from it."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _take(lock: int, out: Path) -> None:
+    """Lock an open file until it is closed. Raises SettingsError, which names the process, where another holds it."""
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = (out / LOCK).read_text() or "another process"
+        raise SettingsError(
+            f"{out} is being trained by {holder}. Wait for it, stop it (Ctrl-C or kill; --resume then goes on), or "
+            "choose another --out."
+        ) from None
+    except OSError as error:
+        if error.errno not in NO_LOCKS:
+            raise
 
 
 def _compare(saved: Mapping[str, Any], asked: Mapping[str, Any], file: Path) -> None:
