@@ -19,6 +19,7 @@ from .models.modes import evaluating, set_training
 from .models.policy import Policy, Precision, fast_precision
 from .models.references import Cached, Frozen
 from .models.scored_references import Scores, Start, score_references
+from .models.storage import store_frozen
 from .recipe import Recipe
 from .run import Run
 from .train.budget import find_budget
@@ -59,6 +60,8 @@ def begin(
     precision: Precision = fast_precision(device) if run.precision == "auto" else run.precision
     if saved is not None:
         precision = saved.precision  # what the run began with, whatever this machine is good at
+    if precision == "bfloat16":
+        store_frozen(model)
     policy = Policy.of(model.to(device), precision)  # pyright: ignore[reportArgumentType]  -- annotated wrongly there
     if policy.scorer.fallback:
         watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")

@@ -9,7 +9,8 @@ from tests.tiny import PADDED, SHARING, rows_of, tiny_model
 from truenorth.data.packing import PackedBatch, pack
 from truenorth.models.logprobs import base_of, unpack
 from truenorth.models.policy import Policy
-from truenorth.models.probe import scorer_for
+from truenorth.models.probe import scorer_for, with_checked_kernels
+from truenorth.models.storage import store_frozen
 
 # Longer than the tiny models' window of 7; a response of one token; one beyond 256 tokens.
 SHAPES = [(20, (30, 13)), (9, (5, 17)), (1, (1, 2)), (40, (8, 257))]
@@ -117,3 +118,25 @@ def test_dropout_is_off_while_training_unless_asked_for() -> None:
     assert torch.equal(policy.log_probs(batch).total, policy.log_probs(batch).total)
     set_training(model, dropout=True)
     assert not torch.equal(policy.log_probs(batch).total, policy.log_probs(batch).total)
+
+
+def test_a_rounded_model_is_compared_as_strictly_as_one_in_float32() -> None:
+    model = tiny_model("llama").requires_grad_(False)
+    store_frozen(model)
+    assert model.model.layers[0].mlp.up_proj.weight.dtype == torch.bfloat16
+    assert scorer_for(model).shared
+
+
+def test_wrong_kernels_in_bfloat16_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    import truenorth.models.attention as attention
+
+    def each_for_itself(*arguments: object, **named: object) -> object:
+        return attention.attend(*arguments, **(named | {"sliding_window": 1}))  # pyright: ignore
+
+    scorer = scorer_for(tiny_model("llama"))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert with_checked_kernels(scorer) == scorer
+        monkeypatch.setitem(attention.AttentionInterface._global_mapping, attention.NAME, each_for_itself)
+        checked = with_checked_kernels(scorer)
+    assert not checked.shared
+    assert checked.fallback.startswith("in bfloat16, ")

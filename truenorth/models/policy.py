@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -11,7 +11,7 @@ from ..data.packing import PackedBatch
 from ..types import LogProbs
 from .attention import NAME
 from .logprobs import Model, Scorer, base_of
-from .probe import scorer_for
+from .probe import scorer_for, with_checked_kernels
 
 Precision = Literal["float32", "bfloat16"]
 
@@ -28,6 +28,9 @@ class Policy:
     def of(cls, model: Model, precision: Precision) -> "Policy":
         """Choose the scorer by trying, and leave the model attending through packed batches where it can."""
         policy = cls(model, scorer_for(model), precision)
+        if precision == "bfloat16" and policy.scorer.shared and policy.device.type == "cuda":
+            with policy.autocast():
+                policy = replace(policy, scorer=with_checked_kernels(policy.scorer))
         policy.attend_packed()
         return policy
 

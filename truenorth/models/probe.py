@@ -1,5 +1,7 @@
 """Choose how a model is scored by trying: packed attention and the chunked head against one plain forward each."""
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,8 +13,10 @@ from .attention import PackedMask, packed_attention
 from .head import Head, head_of
 from .logprobs import Model, Scorer, backbone, base_of, total_by_response, unpack
 from .modes import evaluating
+from .storage import float32_products
 
 SHARING_LAYERS = {"full_attention", "sliding_attention"}
+IN_HALF = 0.02  # share of the largest log-prob by which bfloat16 may change one
 # What an architecture may raise when its attention cannot be replaced (Falcon and GPT-Neo raise KeyError).
 REFUSALS = (KeyError, TypeError, ValueError, AttributeError, IndexError, RuntimeError)
 
@@ -25,14 +29,27 @@ def scorer_for(model: Model) -> Scorer:
     """
     base = base_of(model)
     batch = _trial(base.config.get_text_config().vocab_size, base.device)
-    with torch.no_grad(), evaluating(base):
+    with torch.no_grad(), evaluating(base), float32_products():
         expected = _plain(base, batch)
-        tolerance = 1e-3 if base.dtype == torch.float32 else 0.02 * float(expected.abs().max())  # nats
+        tolerance = 1e-3 if base.dtype == torch.float32 else IN_HALF * float(expected.abs().max())  # nats
         head, why_no_head = _exact_head(model, batch, expected, tolerance)
         if head is None:
             return Scorer(model, None, shared=False, fallback=why_no_head)
         reason = _why_not_shared(Scorer(model, head, shared=True), batch, expected, tolerance)
     return Scorer(model, head, shared=not reason, fallback=reason)
+
+
+def with_checked_kernels(scorer: Scorer) -> Scorer:
+    """`scorer`, or its padded form if prompts cannot be shared in the autocast that is on, by this device's kernels.
+
+    `scorer_for` compares in float32, where no kernel of a GPU is used that computes in bfloat16 alone.
+    """
+    base = base_of(scorer.model)
+    batch = _trial(base.config.get_text_config().vocab_size, base.device)
+    with torch.no_grad(), evaluating(base):
+        expected = _plain(base, batch)
+        reason = _why_not_shared(scorer, batch, expected, IN_HALF * float(expected.abs().max()))
+    return replace(scorer, shared=False, fallback=f"in bfloat16, {reason}") if reason else scorer
 
 
 def _trial(vocabulary: int, device: torch.device) -> PackedBatch:

@@ -1,6 +1,5 @@
 """The live side of references: from a recipe's settings to something that scores a batch."""
 
-import copy
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from .modes import evaluating
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
 from .references import Cached, Frozen, OtherModel, Reference
+from .storage import frozen_copy, store_frozen
 
 Scores = Callable[[PackedBatch], LogProbs]
 
@@ -73,6 +73,8 @@ def _no_gradients(scores: Scores) -> Scores:
 
 def _other(path: str, start: Start) -> Policy:
     model = load_model(path, trust_remote_code=start.trust_remote_code)
+    if start.precision == "bfloat16":
+        store_frozen(model)
     model.to(start.policy.device)  # pyright: ignore[reportArgumentType]  -- transformers annotates it wrongly
     ours, theirs = (m.get_input_embeddings().num_embeddings for m in (start.policy.model, model))
     if ours != theirs:
@@ -93,7 +95,7 @@ def _frozen(start: Start) -> Scores:
                 return start.policy.log_probs(batch)
 
         return without_adapter
-    frozen = copy.deepcopy(model).requires_grad_(False).eval()  # its own config too: attention is chosen per config
+    frozen = frozen_copy(model, half=start.precision == "bfloat16")  # its own config: attention is chosen per config
     return Policy(frozen, start.policy.scorer.on(frozen), start.precision).log_probs
 
 
