@@ -7,13 +7,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "truenorth"
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["types", "errors", "settings", "contrasts", "files"], 0),
+    **dict.fromkeys(["types", "errors", "settings", "contrasts", "files", "launch", "pulse", "processes"], 0),
     **dict.fromkeys(["data", "world"], 1),
     **dict.fromkeys(["models", "optim"], 2),
     **dict.fromkeys(["recipe", "run"], 3),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
-    **dict.fromkeys(["session", "outcome", "job", "demo", "cli", "commands", "flags", "names", "request"], 6),
+    **dict.fromkeys(
+        ["session", "outcome", "job", "demo", "cli", "commands", "flags", "names", "request", "__main__"], 6
+    ),
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 

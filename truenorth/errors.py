@@ -24,6 +24,10 @@ class NumericsError(RuntimeError):
     """A loss or a gradient is not finite. Raised before the optimizer is touched."""
 
 
+class ProcessError(RuntimeError):
+    """Another process of the run has ended or cannot be reached."""
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean beta?`, or an empty string where nothing is near.
 

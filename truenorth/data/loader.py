@@ -1,12 +1,13 @@
 """Which rows each optimizer step trains on: a function of the seed and the step, so resuming needs only the step."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
 from ..errors import DataError
-from .packing import PackedBatch, pack, split_by_tokens
+from .packing import PackedBatch, divide, pack, split_by_tokens
 from .tokens import TokenizedRows
 
 
@@ -63,9 +64,12 @@ class Steps:
         orders = [self._order(epoch)[: self.prompts - epoch * self.epoch_length] for epoch in epochs]
         return np.unique(np.concatenate(orders)).tolist()
 
-    def batches(self, step: int, *, budget: int) -> list[PackedBatch]:
-        """The micro-batches of step `step`, of at most `budget` tokens each, the largest first."""
-        return batches(self.rows, self.indices(step), budget=budget)
+    def batches(self, step: int, *, budget: int, part: int = 0, parts: int = 1) -> list[PackedBatch]:
+        """The micro-batches of step `step`, of at most `budget` tokens each, the largest first.
+
+        With several `parts` those of one of them. A step's rows do not depend on `parts`.
+        """
+        return batches(self.rows, self.indices(step), budget=budget, part=part, parts=parts)
 
     def largest(self, *, budget: int) -> PackedBatch:
         """A micro-batch as large as any of the run: the longest row, and whatever fills the budget best beside it."""
@@ -80,8 +84,22 @@ class Steps:
         return pack([self.rows[i] for i in chosen], chosen)
 
 
-def batches(rows: TokenizedRows, indices: Sequence[int], *, budget: int) -> list[PackedBatch]:
-    """`indices` of `rows`, packed into micro-batches of at most `budget` tokens, the largest first."""
-    here = np.asarray(indices)
-    places = split_by_tokens(rows.lengths[here].tolist(), rows.candidates[here].tolist(), budget)
-    return [pack([rows[indices[p]] for p in group], [indices[p] for p in group]) for group in places]
+def batches(
+    rows: TokenizedRows, indices: Sequence[int], *, budget: int, part: int = 0, parts: int = 1
+) -> list[PackedBatch]:
+    """`indices` of `rows`, packed into micro-batches of at most `budget` tokens, the largest first.
+
+    With several `parts` the share of one of them. Shares have about as many tokens each, and the same number of
+    micro-batches, since processes wait for each other in each: what is missing is filled with the shortest row.
+    """
+    lengths, candidates = rows.lengths[np.asarray(indices)], rows.candidates[np.asarray(indices)]
+    shares = divide(lengths.tolist(), parts) if parts > 1 else [list(range(len(indices)))]
+    splits = [
+        [[share[p] for p in places] for places in split_by_tokens(long.tolist(), many.tolist(), budget)]
+        for share, long, many in ((share, lengths[share], candidates[share]) for share in shares)
+    ]
+    packed = [pack([rows[indices[p]] for p in places], [indices[p] for p in places]) for places in splits[part]]
+    if missing := max(map(len, splits)) - len(packed):
+        shortest = indices[int(lengths.argmin())]
+        packed += [replace(pack([rows[shortest]], [shortest]), filler=True)] * missing
+    return packed

@@ -44,6 +44,7 @@ class PackedBatch:
     rows: tuple[int, ...]  # [B], which row of the data each prompt is
     rewards: Tensor | None = None  # [B, K]
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each
+    filler: bool = False  # counts for nothing: a process without rows computes it to stay in step with the others
 
     @property
     def prompts(self) -> int:
@@ -127,6 +128,21 @@ def _columns(rows: Sequence[TokenizedRow]) -> dict[str, Tensor]:
     if "weight" in names and "weight" not in columns:  # a row without a weight counts once
         columns["weight"] = torch.tensor([row.columns.get("weight", 1.0) for row in rows], dtype=torch.float32)
     return columns
+
+
+def divide(lengths: Sequence[int], parts: int) -> list[list[int]]:
+    """Places of the rows of each of `parts` processes, about as many tokens each: the longest first, to the emptiest.
+
+    >>> divide([5, 9, 4, 3], 2)
+    [[1, 3], [0, 2]]
+    """
+    shares: list[list[int]] = [[] for _ in range(parts)]
+    tokens = [0] * parts
+    for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
+        least = tokens.index(min(tokens))
+        shares[least].append(i)
+        tokens[least] += lengths[i]
+    return shares
 
 
 def split_by_tokens(lengths: Sequence[int], candidates: Sequence[int], budget: int) -> list[list[int]]:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from ..processes import Group
 from ..recipe import Objective
 from ..types import Candidates
 
@@ -33,6 +34,20 @@ class Metrics:
         self.prompts += losses.shape[0]
         for name, values in per_prompt(candidates, losses, objective).items():
             self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
+
+    def over(self, group: Group) -> "Metrics":
+        """The sums of all processes of `group`. Waits for the device and for the processes, once."""
+        if group.size == 1:
+            return self
+        whole = Metrics()
+        whole.grad_norm = self.grad_norm
+        names = list(self.sums)
+        values = torch.stack([self.sums[name] for name in names]).double().cpu() if names else torch.zeros(0)
+        for prompts, sums in group.gather((self.prompts, dict(zip(names, values, strict=True)))):
+            whole.prompts += prompts
+            for name, value in sums.items():
+                whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + value
+        return whole
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over the prompts. Waits for the device, once."""

@@ -2,17 +2,24 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from ..data.packing import PackedBatch
 from ..errors import NumericsError
+from ..models.gradients import gradient_norm, reduce_gradients
+from ..models.sharding import local
+from ..processes import ALONE, Group
 from ..recipe import Objective
 from ..types import Candidates, LogProbs, StepSummary
 from .metrics import Metrics
 
 Scores = Callable[[PackedBatch], LogProbs]
+Columns = tuple[dict[str, Tensor], dict[str, Tensor]]  # a micro-batch's log-ratios and columns
+T = TypeVar("T")
+CPU = torch.device("cpu")
 
 
 class NotFinite(NumericsError):
@@ -42,23 +49,27 @@ class Player:
 
 
 def train_step(
-    players: Sequence[Player], batches: Sequence[PackedBatch], references: Mapping[str, Scores]
+    players: Sequence[Player], batches: Sequence[PackedBatch], references: Mapping[str, Scores], group: Group = ALONE
 ) -> list[Metrics]:
     """Take one step of every player on `batches`, accumulated as if they were one; each player's metrics.
 
-    The loss is the mean over all prompts of all batches, weighted by `columns["weight"]`, so how they are split does
-    not matter. Raises NotFinite, before any optimizer is touched, if a loss or a gradient is not.
+    The loss is the mean over all prompts of all batches of all processes of `group`, weighted by `columns["weight"]`,
+    so how they are split does not matter. Raises NotFinite, in every process and before any optimizer is touched, if a
+    loss or a gradient is not.
     """
     device = players[0].parameters[0].device
-    weight = sum(float(_weights(batch).sum()) for batch in batches)  # before they move: no wait for the device
+    weight = sum(group.gather(_total_weight(batches)))
     weight = weight or 1.0  # rows that all weigh nothing: a loss and a gradient of 0
     batches = [batch.to(device) for batch in batches]
     metrics = [Metrics() for _ in players]
-    summaries = [_summary(players, batches, references, p) for p in range(len(players))]
+    summaries = [_summary(players, batches, references, p, group) for p in range(len(players))]
     checked: list[tuple[PackedBatch, Tensor]] = []  # with [players, B] losses
     for batch in batches:
         total, found = torch.zeros((), device=device), list[Tensor]()
         scored = score(players, batch, references)
+        if batch.filler:
+            torch.stack([0.0 * candidates.policy.total.sum() for candidates in scored]).sum().backward()
+            continue
         for player, candidates, summary, metric in zip(players, scored, summaries, metrics, strict=True):
             losses = player.objective(replace(candidates, step=summary))  # [B]
             total = total + (losses * _weights(batch)).sum() / weight
@@ -66,16 +77,17 @@ def train_step(
             metric.add(candidates, losses, player.objective)
         total.backward()
         checked.append((batch, torch.stack(found)))
-    _refuse_not_finite(checked)
+    _refuse_not_finite(checked, group)
     for player, metric in zip(players, metrics, strict=True):
+        reduce_gradients(player.parameters, group)
         metric.grad_norm = clip(player.parameters, player.max_grad_norm)
-        if not torch.isfinite(metric.grad_norm):
-            rows = tuple(row for batch in batches for row in batch.rows)
+        if not torch.isfinite(metric.grad_norm):  # the same norm in every process
+            rows = _together([row for batch in batches if not batch.filler for row in batch.rows], group)
             raise NotFinite(f"the gradient's norm is {float(metric.grad_norm)}, the losses are finite", rows)
     for player in players:
         player.optimizer.step()
         player.optimizer.zero_grad(set_to_none=True)
-    return metrics
+    return [metric.over(group) for metric in metrics]
 
 
 def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str, Scores]) -> list[Candidates]:
@@ -92,12 +104,17 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
 def clip(parameters: Sequence[torch.nn.Parameter], max_norm: float | None) -> Tensor:
     """The L2 norm of all gradients, before scaling them to at most `max_norm`."""
     gradients = [p.grad for p in parameters if p.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g, dtype=torch.float32) for g in gradients]))
+    norm = gradient_norm(gradients)
     if max_norm is not None:
         scale = torch.clamp(max_norm / (norm + 1e-6), max=1.0)
-        for gradient in gradients:
+        for gradient in map(local, gradients):
             gradient.mul_(scale.to(gradient.dtype))
     return norm
+
+
+def _total_weight(batches: Sequence[PackedBatch]) -> float:
+    """Before the batches move: no wait for the device."""
+    return sum(float(_weights(batch).sum()) for batch in batches if not batch.filler)
 
 
 def _weights(batch: PackedBatch) -> Tensor:
@@ -107,25 +124,48 @@ def _weights(batch: PackedBatch) -> Tensor:
 
 @torch.no_grad()
 def _summary(
-    players: Sequence[Player], batches: Sequence[PackedBatch], references: Mapping[str, Scores], player: int
+    players: Sequence[Player],
+    batches: Sequence[PackedBatch],
+    references: Mapping[str, Scores],
+    player: int,
+    group: Group,
 ) -> StepSummary | None:
     """The whole step without gradients, for an objective that couples rows; None for all others."""
     if players[player].objective.scope != "step":
         return None
-    scored = [score(players, batch, references)[player] for batch in batches]
-    names = scored[0].references
-    columns = set(scored[0].columns).intersection(*(one.columns for one in scored))
+    device = players[player].parameters[0].device
+    parts = list[Columns]()
+    for batch in batches:
+        scored = score(players, batch, references)[player]
+        if not batch.filler:
+            ratios = {name: scored.log_ratio(name) for name in scored.references}
+            parts.append((ratios, dict(scored.columns)))
+    if group.size > 1:
+        parts = [_moved(part, device) for found in group.gather([_moved(p, CPU) for p in parts]) for part in found]
+    columns = set(parts[0][1]).intersection(*(found for _, found in parts))
     return StepSummary(
-        log_ratio={name: torch.cat([one.log_ratio(name) for one in scored]) for name in names},
-        columns={name: torch.cat([one.columns[name] for one in scored]) for name in columns},
+        log_ratio={name: torch.cat([ratios[name] for ratios, _ in parts]) for name in parts[0][0]},
+        columns={name: torch.cat([found[name] for _, found in parts]) for name in columns},
     )
 
 
-def _refuse_not_finite(checked: Sequence[tuple[PackedBatch, Tensor]]) -> None:
-    """Raise NotFinite with the rows whose loss is no number. Waits for the device, once."""
-    losses = torch.cat([found for _, found in checked], dim=1)  # [players, prompts of the step]
-    rows = [row for batch, _ in checked for row in batch.rows]
-    broken = (~torch.isfinite(losses)).any(0).tolist()
-    if any(broken):
-        value = float(losses[~torch.isfinite(losses)][0])
-        raise NotFinite(f"the loss is {value}", tuple(row for row, bad in zip(rows, broken, strict=True) if bad))
+def _refuse_not_finite(checked: Sequence[tuple[PackedBatch, Tensor]], group: Group) -> None:
+    """Raise NotFinite, in every process, with the rows whose loss is no number. Waits for the device, once."""
+    found = list[tuple[int, float]]()  # rows and their losses
+    if checked:
+        losses = torch.cat([losses for _, losses in checked], dim=1)  # [players, prompts of the step]
+        rows = [row for batch, _ in checked for row in batch.rows]
+        worst = torch.where(torch.isfinite(losses), 0.0, losses).sum(0).tolist()
+        found = [(row, value) for row, value in zip(rows, worst, strict=True) if value != 0]
+    if broken := _together(found, group):
+        raise NotFinite(f"the loss is {broken[0][1]}", tuple(row for row, _ in broken))
+
+
+def _together(found: Sequence[T], group: Group) -> tuple[T, ...]:
+    """What all processes have found, by rank."""
+    return tuple(one for part in group.gather(list(found)) for one in part)
+
+
+def _moved(part: Columns, device: torch.device) -> Columns:
+    ratios, columns = ({name: tensor.to(device) for name, tensor in tensors.items()} for tensors in part)
+    return ratios, columns

@@ -1,0 +1,5 @@
+"""`python -m truenorth`, and `torchrun ... -m truenorth`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,194 @@
+"""How a model lies over the processes of a run: the one file that knows torch.distributed's layouts.
+
+    data    every process holds the whole model
+    fsdp    every process holds a share of each parameter; a layer is gathered while it computes (FSDP2)
+    tensor  every process holds a slice of each layer and computes with it (transformers' own plans)
+
+The processes form a mesh of replicas x shards x slices. Those of one slice group train on the same rows, all others on
+different ones. `gradients.py` sums over them.
+"""
+
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, Literal, Protocol
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+from transformers import PretrainedConfig, PreTrainedModel
+from transformers.distributed.configuration_utils import DistributedConfig
+from transformers.distributed.tensor_parallel import apply_tensor_parallelism
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from ..errors import SettingsError
+from ..processes import ALONE, Group, Processes
+from .logprobs import Model, backbone, base_of
+from .policy import Policy
+
+LayoutName = Literal["auto", "data", "fsdp", "tensor"]
+
+
+class Asked(Protocol):
+    """The settings of a run that concern its layout."""
+
+    layout: LayoutName
+    shard_size: int | None  # processes that share the parameters; none: as many as there are
+    tensor_size: int | None  # processes that slice each layer
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """The mesh: how many processes along each of its axes."""
+
+    replicas: int = 1
+    shards: int = 1
+    slices: int = 1
+
+    def __str__(self) -> str:
+        named = {"replicas": self.replicas, "shards": self.shards, "slices": self.slices}
+        return " x ".join(f"{size} {name}" for name, size in named.items() if size > 1) or "1 process"
+
+
+def sizes_of(asked: Asked, count: int, *, gpu: bool, adapter: bool) -> Sizes:
+    """The mesh that `count` processes form. Raises SettingsError where the sizes do not divide or fit the layout.
+
+    `auto` is fsdp for full fine-tuning on several GPUs, else data; a size that is given chooses its layout.
+    """
+    layout, shards, slices = asked.layout, asked.shard_size or 1, asked.tensor_size or 1
+    if layout == "auto":
+        sliced = "tensor" if slices > 1 else "fsdp" if gpu and not adapter and count > 1 else "data"
+        layout = "fsdp" if shards > 1 else sliced
+    if layout == "data" and (shards > 1 or slices > 1):
+        raise SettingsError(
+            f"the layout `data` holds the whole model in each process, and shard_size is {shards}, tensor_size "
+            f"{slices}. Use --layout fsdp or tensor, or leave the sizes out."
+        )
+    if layout == "tensor" and shards > 1:
+        raise SettingsError(f"the layout `tensor` has no shard_size, got {shards}. Use --layout fsdp for both.")
+    if layout == "tensor":
+        slices = asked.tensor_size or count
+    _must_divide("tensor_size", slices, count)
+    if layout == "fsdp":
+        shards = asked.shard_size or count // slices
+        _must_divide("shard_size", shards, count // slices)
+    return Sizes(count // (shards * slices), shards, slices)
+
+
+def _must_divide(name: str, size: int, count: int) -> None:
+    if count % size:
+        fitting = ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
+        raise SettingsError(f"{name} is {size}, which does not divide {count} processes. Allowed: {fitting}.")
+
+
+def check_slices(config: PretrainedConfig, slices: int) -> None:
+    """Raise SettingsError if a model of this configuration cannot be sliced so. Before its weights are loaded."""
+    text = config.get_text_config()
+    name = config.model_type
+    if slices > 1 and not getattr(text, "base_model_tp_plan", None):
+        raise SettingsError(
+            f"transformers has no tensor-parallel plan for {name} models, so its layers cannot be sliced over "
+            f"{slices} processes. Use --layout fsdp, which needs none, or --layout data."
+        )
+    heads = {key: getattr(text, key, None) for key in ("num_attention_heads", "num_key_value_heads")}
+    for key, number in heads.items():
+        if isinstance(number, int) and number % slices:
+            raise SettingsError(
+                f"tensor_size is {slices}, and the model's {key} is {number}: each process must get as many heads. "
+                f"Use a size that divides {number}, or --layout fsdp."
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Sharding:
+    """The mesh of a run, and what it does to models."""
+
+    sizes: Sizes
+    processes: Processes
+    mesh: DeviceMesh | None  # of the axes replicate, shard, tp; None: alone
+
+    @classmethod
+    def over(cls, world: Group, sizes: Sizes, device: torch.device) -> "Sharding":
+        """Lay `sizes` over all processes. Neighbours slice the same layers: they have the fastest links."""
+        if world.size == 1:
+            return cls(sizes, Processes(), None)
+        axes = (sizes.replicas, sizes.shards, sizes.slices)
+        mesh = init_device_mesh(device.type, axes, mesh_dim_names=("replicate", "shard", "tp"))
+        data = world
+        for i in range(sizes.slices if sizes.slices > 1 else 0):  # every process takes part in making every group
+            members = list(range(i, world.size, sizes.slices))
+            handle = dist.new_group(members)
+            if world.rank in members:
+                data = Group(members.index(world.rank), len(members), handle) if len(members) > 1 else ALONE
+        return cls(sizes, Processes(world, data), mesh)
+
+    @contextmanager
+    def sliced(self, model: PreTrainedModel) -> Generator[None]:
+        """Slice the layers of `model` by its plan. Within it an adapter is put on: PEFT slices it likewise."""
+        if self.mesh is None or self.sizes.slices == 1:
+            yield
+            return
+        asked = DistributedConfig(tp_size=self.sizes.slices)
+        mesh = self.mesh["tp"]
+        plan, _, _ = model._resolve_parallel_plans(asked)  # pyright: ignore[reportPrivateUsage]  -- no public name
+        apply_tensor_parallelism(model, mesh, plan)
+        model.tie_weights()  # slicing has made new parameters of them
+        tied: Any = model
+        tied.config.distributed_config, tied._device_mesh = asked, mesh
+        yield
+        # Left there, transformers would gather and wait by itself when the model is written.
+        tied.config.distributed_config, tied._device_mesh = None, None
+
+    def shard(self, policy: Policy) -> Policy:
+        """`policy` with its parameters shared out, whatever its model: layer by layer, and the rest as one."""
+        if self.mesh is None or self.sizes.shards == 1:
+            return policy
+        root: Any = base_of(policy.model)
+        mesh = self.mesh["replicate", "shard"] if self.sizes.replicas > 1 else self.mesh["shard"]
+        for module in [*layers_of(policy.model), root]:
+            fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        for module in root.modules():
+            if isinstance(module, FSDPModule):  # sums: the step has divided by the weights of all processes
+                module.set_gradient_divide_factor(1.0)
+                module.set_force_sum_reduction_for_comms(True)
+        # The scorer calls backbone and head apart. As a forward method of the root, their weights are there for both.
+        root.token_log_probs = policy.scorer.token_log_probs
+        register_fsdp_forward_method(root, "token_log_probs")
+        return replace(policy, scorer=replace(policy.scorer, entry=root.token_log_probs))
+
+    @property
+    def in_step(self) -> bool:
+        """Whether a forward pass of one process waits for others."""
+        return self.sizes.shards > 1 or self.sizes.slices > 1
+
+
+def layers_of(model: Model) -> Sequence[nn.Module]:
+    """The layers that are gathered one at a time: transformers' own mark, else the longest list of modules."""
+    below = backbone(model)
+    if marked := [m for m in below.modules() if isinstance(m, GradientCheckpointingLayer)]:
+        return marked
+    lists = [list(m) for m in below.modules() if isinstance(m, nn.ModuleList)]
+    return max(lists, key=len, default=[])
+
+
+def local(tensor: Tensor) -> Tensor:
+    """The part of `tensor` that this process holds; writing to it writes to `tensor`."""
+    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def whole_weights(model: Model, world: Group) -> dict[str, Tensor]:
+    """Every weight of `model`, gathered: on the first process, in the machine's memory. The others get none.
+
+    Tied weights stay one tensor.
+    """
+    gathered: dict[int, Tensor] = {}
+    weights: dict[str, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if id(tensor) not in gathered:
+            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+            gathered[id(tensor)] = full.detach().cpu() if world.first else full.new_empty(0)
+        weights[name] = gathered[id(tensor)]
+    return weights if world.first else {}
