@@ -1,5 +1,6 @@
 """What the command line asks for, what it refuses, and what it says then."""
 
+import itertools
 import json
 import shlex
 import subprocess
@@ -235,6 +236,25 @@ def test_every_method_is_in_the_table(width: int) -> None:
 def test_a_method_shows_its_settings_with_ranges_and_sources() -> None:
     line = next(line for line in run("methods", "exo").stdout.splitlines() if line.startswith("epsilon"))
     assert line.split()[:5] == ["epsilon", "0.001", "ours", "(0,", "0.5)"]
+
+
+@pytest.mark.parametrize("name", methods.METHODS)
+def test_a_method_reads_well_in_eighty_columns(name: str) -> None:
+    lines = run("methods", name, width=80).stdout.splitlines()
+    table = lines[lines.index("Settings, for --set or YAML") + 2 : -2]
+    rows = [i for i, line in enumerate(table) if line[:1].strip()] + [len(table)]
+    assert max(map(len, lines)) <= 80
+    assert "…" not in "".join(lines)
+    assert max(b - a for a, b in itertools.pairwise(rows)) <= 3  # lines of a setting
+
+
+def test_a_loss_has_a_line_for_each_symbol() -> None:
+    lines = [line.strip() for line in run("methods", "exo_rw", width=80).stdout.splitlines()]
+    first = lines.index("loss        L_exo:  KL( softmax(beta * r) || q )")
+    assert lines[first + 1 : first + 3] == [
+        "r = log pi(y|x) - log pi_ref(y|x)",
+        "q = softmax(reward / reward_temperature)",
+    ]
 
 
 def test_flags_of_other_commands_are_settings_too() -> None:

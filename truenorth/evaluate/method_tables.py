@@ -49,7 +49,7 @@ def one_method(method: Mapping[str, Any]) -> RenderableType:
     about.add_column()
     for name in ("paper", "loss", "recipe", "differs"):
         if method.get(name):
-            about.add_row(name, Text(method[name], style="cyan" if name == "loss" else ""))
+            about.add_row(name, _loss(method[name]) if name == "loss" else " ".join(method[name].split("\n")))
     about.add_row("needs", needs(method["needs"]))
     about.add_row("references", ", ".join(method["needs"]["references"]) or "none")
     return Group(
@@ -61,16 +61,21 @@ def one_method(method: Mapping[str, Any]) -> RenderableType:
     )
 
 
+def _loss(text: str) -> Text:
+    """The loss, and a line for each of its symbols: in a docstring they may share one, with `,  ` between."""
+    return Text("\n".join(part.rstrip(",") for part in text.replace(",  ", "\n").split("\n")), style="cyan")
+
+
 def _settings(rows: Sequence[Mapping[str, Any]]) -> Table:
+    """One row per setting. What is allowed and what it means share a column, so that 80 columns are enough."""
     table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("name", style="cyan", no_wrap=True)
-    table.add_column("default", no_wrap=True)
-    table.add_column("source", no_wrap=True)
-    table.add_column("allowed", no_wrap=True)
-    table.add_column("meaning", ratio=1)
+    for column in ("name", "default", "source"):
+        table.add_column(column, style="cyan" if column == "name" else "", no_wrap=True)
+    table.add_column("allowed, meaning", ratio=1)
     for row in rows:
         allowed = row["range"].replace("inf", "∞") or row["type"].replace("null", "none")
-        table.add_row(row["name"], shown(row["default"]), row["source"], allowed, row["description"])
+        meaning = Text.assemble((allowed, "bold"), "  ", row["description"])
+        table.add_row(row["name"], shown(row["default"]), row["source"], meaning)
     return table
 
 
