@@ -52,7 +52,9 @@ def main() -> None:
     order = [[rows[i].row - 1 for i in session.steps.indices(step)] for step in steps]
     batches = [_sizes(session, step) for step in steps]
     answers = {"log_probs": lambda: {"log_probs": _first_log_probs(session)}}
-    parent.send({"order": order, "batches": batches, "budget": session.budget, "torch": torch.__version__})
+    lengths = [[len(r) for r in rows[i].responses] for i in session.steps.indices(0)]  # tokens, first step
+    said = {"order": order, "batches": batches, "lengths": lengths, "budget": session.budget}
+    parent.send({**said, "torch": torch.__version__})
     parent.wait_for_step(answers)
 
     def stepped(record: Any) -> None:
@@ -92,6 +94,7 @@ def _run(settings: dict[str, Any]) -> Run:
         max_steps=settings["steps"] + 1,  # the last one writes a checkpoint, and is not taken
         batch_size=settings["prompts"],
         precision=settings["precision"],
+        tokens_per_micro_batch=settings.get("tokens_at_once"),
         lora=LoRA(rank=16, alpha=32.0) if settings["lora"] else None,
     )
 

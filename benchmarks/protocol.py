@@ -37,9 +37,13 @@ class Parent:
             self.send(answers[question]())
 
     def step_is_done(self, record: Mapping[str, Any]) -> None:
-        """Report the running step's wall and processor time with its `record`, and the process's peak memory."""
+        """Report the running step's wall and processor time with its `record`, and the process's peak memory.
+
+        On a GPU a step is over when its last kernel is.
+        """
+        device = device_peak()
         seconds, work = time.perf_counter() - self._asked, time.process_time() - self._worked
-        self.send({"seconds": seconds, "work": work, **record, "peak": peak_memory()})
+        self.send({"seconds": seconds, "work": work, **record, **device, "peak": peak_memory()})
 
     def send(self, answer: Mapping[str, Any]) -> None:
         print(json.dumps(answer), file=self._out, flush=True)
@@ -51,6 +55,7 @@ class Child:
     def __init__(self, python: Path, script: Path, *, settings: Mapping[str, Any], environment: Mapping[str, str]):
         self.name = script.stem
         self.log = Path(settings["folder"]) / f"{self.name}.log"
+        path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
                 [str(python), str(script), json.dumps(settings)],
@@ -58,7 +63,7 @@ class Child:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
-                env={**os.environ, **environment, "PYTHONPATH": str(HERE), "HF_HUB_OFFLINE": "1"},
+                env={**os.environ, **environment, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
             )
         self.ready = self._answer()
 
@@ -89,6 +94,15 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
+def device_peak() -> dict[str, int]:
+    """Bytes that tensors of this process have held at most of the GPU, if there is one. Waits for its kernels."""
+    torch = sys.modules.get("torch")  # who has not imported it has nothing there
+    if torch is None or not torch.cuda.is_available():
+        return {}
+    torch.cuda.synchronize()
+    return {"device_peak": torch.cuda.max_memory_allocated()}
+
+
 def perturb(named_parameters: Mapping[str, Any], noise: float) -> None:
     """Move every parameter by normal noise that depends on its name alone: the same on both sides."""
     import zlib
@@ -98,4 +112,4 @@ def perturb(named_parameters: Mapping[str, Any], noise: float) -> None:
     with torch.no_grad():
         for name, parameter in named_parameters.items():
             draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-            parameter.add_(torch.randn(parameter.shape, generator=draw), alpha=noise)
+            parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter), alpha=noise)

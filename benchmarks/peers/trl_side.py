@@ -12,6 +12,7 @@ from datasets import Dataset
 from peft import LoraConfig
 from protocol import Answers, Parent, perturb
 from transformers import TrainerCallback
+from transformers.utils import is_flash_attn_2_available, is_liger_kernel_available
 
 
 class Steps(TrainerCallback):
@@ -41,14 +42,17 @@ def main() -> None:
     trainer.remove_callback(transformers.trainer_callback.PrinterCallback)
     trainer.add_callback(Steps(parent, {"log_probs": lambda: {"log_probs": _first_log_probs(trainer)}}))
     versions = {"trl": trl.__version__, "transformers": transformers.__version__, "torch": torch.__version__}
-    parent.send({**versions, "tokens": _padded(trainer)})
+    attention = trainer.model.config._attn_implementation
+    parent.send({**versions, "tokens": _padded(trainer), "attention": attention})
     trainer.train()
 
 
 def _arguments(settings: dict[str, Any]) -> trl.DPOConfig:
     return trl.DPOConfig(
         output_dir=str(Path(settings["folder"]) / "trl"),
-        use_cpu=True,
+        use_cpu=not settings.get("gpu", False),
+        model_init_kwargs=_model_init(settings),
+        use_liger_kernel=bool(settings.get("gpu")) and is_liger_kernel_available(),
         bf16=settings["precision"] == "bfloat16",
         per_device_train_batch_size=settings["pairs_at_once"],
         gradient_accumulation_steps=settings["pairs_per_step"] // settings["pairs_at_once"],
@@ -61,12 +65,20 @@ def _arguments(settings: dict[str, Any]) -> trl.DPOConfig:
         max_grad_norm=1.0,
         beta=0.1,
         gradient_checkpointing=False,
-        dataloader_pin_memory=False,
+        dataloader_pin_memory=bool(settings.get("gpu")),
         logging_steps=1,
         save_strategy="no",
         report_to="none",
         disable_tqdm=True,
     )
+
+
+def _model_init(settings: dict[str, Any]) -> dict[str, str] | None:
+    """On a GPU: the fastest attention that is installed, and the base of an adapter in bfloat16."""
+    if not settings.get("gpu"):
+        return None
+    attention = "flash_attention_2" if is_flash_attn_2_available() else "sdpa"
+    return {"attn_implementation": attention, "dtype": "bfloat16" if settings["lora"] else "float32"}
 
 
 def _lora() -> LoraConfig:
