@@ -17,8 +17,9 @@ from .evaluate.preferences import held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .files import write_json
-from .models.load import context_of, fingerprint, load_tokenizer
+from .models.load import context_of, load_tokenizer
 from .models.modes import evaluating
+from .models.origin import fingerprint
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .recipe import Recipe
 from .run import DataSource, Run

@@ -13,9 +13,10 @@ from .data.tokens import TokenizedRows
 from .errors import SettingsError
 from .evaluate.progress import Watch
 from .models.attention import native_attention
-from .models.load import base_of_adapter, load_model, stored_dtype, with_lora
+from .models.load import load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
 from .models.modes import evaluating, set_training
+from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
 from .models.references import Cached, Frozen
 from .models.scored_references import Scores, Start, score_references

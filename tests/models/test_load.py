@@ -8,7 +8,7 @@ import torch
 
 from tests.tiny import tiny_directory, tiny_model
 from truenorth.errors import ModelError
-from truenorth.models.load import fingerprint, load_model, load_tokenizer, with_lora
+from truenorth.models.load import load_model, load_tokenizer, with_lora
 
 
 @pytest.mark.parametrize("load", [load_model, load_tokenizer])
@@ -50,9 +50,3 @@ def test_an_adapter_that_is_no_lora_is_refused(tmp_path: Path) -> None:
 def test_lora_on_modules_that_are_not_there_is_refused() -> None:
     with pytest.raises(ModelError, match="LoRA does not fit"):
         with_lora(tiny_model(), rank=2, alpha=4, targets=["no_such_module"], dropout=0.0)
-
-
-def test_the_fingerprint_changes_with_a_single_weight(tmp_path: Path) -> None:
-    first = fingerprint(str(tiny_directory(tmp_path / "a")))
-    assert fingerprint(str(tiny_directory(tmp_path / "b"))) == first
-    assert fingerprint(str(tiny_directory(tmp_path / "c", seed=1))) != first

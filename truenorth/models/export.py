@@ -9,8 +9,8 @@ from peft import PeftModel
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from ..files import write_json
-from .load import base_of_adapter
 from .logprobs import Model, base_of
+from .origin import base_of_adapter
 
 
 def export(

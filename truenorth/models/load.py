@@ -1,10 +1,7 @@
 """Load models and tokenizers: safetensors only, no remote code unless asked, every refusal says what to do."""
 
-import hashlib
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -12,14 +9,13 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
-from ..errors import ModelError, did_you_mean
+from ..errors import ModelError
 from .logprobs import Model
+from .origin import base_of_adapter, must_exist
 
 logging.disable_progress_bar()  # the run's own line says what is done
 # PEFT 0.21 asks transformers 5.23 by a name that will go; a user can do nothing about it.
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
-
-HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
 
 
 def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
@@ -27,7 +23,7 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedT
 
     Raises ModelError if there is none, or if it has no end-of-sequence token.
     """
-    _must_exist(path)
+    must_exist(path)
     base = base_of_adapter(path)
     source = path if base is None or (Path(path) / "tokenizer_config.json").exists() else base
     try:
@@ -47,7 +43,7 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
 
     Raises ModelError if it cannot be read, is quantised, or is no LoRA adapter.
     """
-    _must_exist(path)
+    must_exist(path)
     base_path = base_of_adapter(path)
     source = base_path or path
     try:
@@ -81,7 +77,7 @@ def context_of(path: str, *, trust_remote_code: bool = False) -> int | None:
 
     Raises ModelError if there is no configuration to read.
     """
-    _must_exist(path)
+    must_exist(path)
     source = base_of_adapter(path) or path
     try:
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
@@ -89,20 +85,6 @@ def context_of(path: str, *, trust_remote_code: bool = False) -> int | None:
         raise ModelError(f"the configuration of {source!r} cannot be read: {_first_line(error)}") from error
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
-
-
-def base_of_adapter(path: str) -> str | None:
-    """The base model that an adapter directory names, or None if `path` is no adapter.
-
-    Raises ModelError for adapters other than LoRA.
-    """
-    file = Path(path) / "adapter_config.json"
-    if not file.exists():
-        return None
-    config: dict[str, Any] = json.loads(file.read_text())
-    if config.get("peft_type") != "LORA":
-        raise ModelError(f"{file} is a {config.get('peft_type')} adapter; TrueNorth trains LoRA adapters only.")
-    return str(config["base_model_name_or_path"])
 
 
 def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str, dropout: float) -> PeftModel:
@@ -122,41 +104,6 @@ def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str
         return get_peft_model(model, config)  # pyright: ignore[reportArgumentType, reportReturnType]
     except ValueError as error:
         raise ModelError(f"LoRA does not fit this model: {_first_line(error)}") from error
-
-
-def fingerprint(path: str) -> str:
-    """A hash of a model's files: configuration and weights, and of its base model's if it is an adapter.
-
-    Weight files above 256 MB enter by name, size and time of change. A hub name stands for itself.
-    """
-    digest = hashlib.sha256(path.encode() if not Path(path).is_dir() else b"")
-    for file in sorted(Path(path).glob("*")) if Path(path).is_dir() else []:
-        if file.suffix not in (".json", ".safetensors"):
-            continue
-        stat = file.stat()
-        digest.update(file.name.encode())
-        if stat.st_size > HASHED_WHOLE:
-            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
-        else:
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
-    if (base := base_of_adapter(path)) is not None:
-        digest.update(fingerprint(base).encode())
-    return digest.hexdigest()
-
-
-def _must_exist(path: str) -> None:
-    """Raise ModelError if `path` can only be a folder and is none, or is a folder without a configuration."""
-    folder = Path(path).expanduser()
-    if folder.is_dir():
-        if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
-            raise ModelError(f"{path} holds no model: there is neither config.json nor adapter_config.json in it.")
-    elif folder.exists():
-        raise ModelError(f"{path} is a file; a model is a folder with config.json and safetensors weights.")
-    elif path.startswith((".", "/", "~")) or path.count("/") != 1 or folder.parent.is_dir():
-        near = (
-            [str(p) for p in folder.parent.glob("*") if (p / "config.json").exists()] if folder.parent.is_dir() else []
-        )
-        raise ModelError(f"there is no model folder {path}.{did_you_mean(path, near)} A hub name reads owner/name.")
 
 
 def _first_line(error: BaseException) -> str:

@@ -12,8 +12,9 @@ from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
-from .load import fingerprint, load_model
+from .load import load_model
 from .modes import evaluating
+from .origin import fingerprint
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
 from .references import Cached, Frozen, OtherModel, Reference

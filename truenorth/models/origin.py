@@ -1,0 +1,59 @@
+"""Where a model comes from: a folder, an adapter's folder, or a hub name. Imports neither torch nor transformers."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from ..errors import ModelError, did_you_mean
+
+HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
+
+
+def must_exist(path: str) -> None:
+    """Raise ModelError if `path` can only be a folder and is none, or is a folder without a configuration."""
+    folder = Path(path).expanduser()
+    if folder.is_dir():
+        if not any((folder / name).exists() for name in ("config.json", "adapter_config.json")):
+            raise ModelError(f"{path} holds no model: there is neither config.json nor adapter_config.json in it.")
+    elif folder.exists():
+        raise ModelError(f"{path} is a file; a model is a folder with config.json and safetensors weights.")
+    elif path.startswith((".", "/", "~")) or path.count("/") != 1 or folder.parent.is_dir():
+        near = (
+            [str(p) for p in folder.parent.glob("*") if (p / "config.json").exists()] if folder.parent.is_dir() else []
+        )
+        raise ModelError(f"there is no model folder {path}.{did_you_mean(path, near)} A hub name reads owner/name.")
+
+
+def base_of_adapter(path: str) -> str | None:
+    """The base model that an adapter directory names, or None if `path` is no adapter.
+
+    Raises ModelError for adapters other than LoRA.
+    """
+    file = Path(path) / "adapter_config.json"
+    if not file.exists():
+        return None
+    config: dict[str, Any] = json.loads(file.read_text())
+    if config.get("peft_type") != "LORA":
+        raise ModelError(f"{file} is a {config.get('peft_type')} adapter; TrueNorth trains LoRA adapters only.")
+    return str(config["base_model_name_or_path"])
+
+
+def fingerprint(path: str) -> str:
+    """A hash of a model's files: configuration and weights, and of its base model's if it is an adapter.
+
+    Weight files above 256 MB enter by name, size and time of change. A hub name stands for itself.
+    """
+    digest = hashlib.sha256(path.encode() if not Path(path).is_dir() else b"")
+    for file in sorted(Path(path).glob("*")) if Path(path).is_dir() else []:
+        if file.suffix not in (".json", ".safetensors"):
+            continue
+        stat = file.stat()
+        digest.update(file.name.encode())
+        if stat.st_size > HASHED_WHOLE:
+            digest.update(f"{stat.st_size} {stat.st_mtime_ns}".encode())
+        else:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    if (base := base_of_adapter(path)) is not None:
+        digest.update(fingerprint(base).encode())
+    return digest.hexdigest()
