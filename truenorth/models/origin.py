@@ -42,10 +42,13 @@ def base_of_adapter(path: str) -> str | None:
 def fingerprint(path: str) -> str:
     """A hash of a model's files: configuration and weights, and of its base model's if it is an adapter.
 
-    Weight files above 256 MB enter by name, size and time of change. A hub name stands for itself.
+    Weight files above 256 MB enter by name, size and time of change. A hub name enters with the commit of its files
+    in the local cache, which are those that are loaded: ask once the configuration has been read from there.
     """
-    digest = hashlib.sha256(path.encode() if not Path(path).is_dir() else b"")
-    for file in sorted(Path(path).glob("*")) if Path(path).is_dir() else []:
+    if not Path(path).is_dir():
+        return hashlib.sha256(f"{path} {cached_commit(path)}".encode()).hexdigest()
+    digest = hashlib.sha256()
+    for file in sorted(Path(path).glob("*")):
         if file.suffix not in (".json", ".safetensors"):
             continue
         stat = file.stat()
@@ -57,3 +60,11 @@ def fingerprint(path: str) -> str:
     if (base := base_of_adapter(path)) is not None:
         digest.update(fingerprint(base).encode())
     return digest.hexdigest()
+
+
+def cached_commit(name: str) -> str | None:
+    """The commit at which the files of a hub name lie in the local cache; None where they do not. Needs no network."""
+    from huggingface_hub import try_to_load_from_cache
+
+    found = (try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json"))
+    return next((Path(file).parent.name for file in found if isinstance(file, str)), None)
