@@ -7,7 +7,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent / "truenorth"
 FLOORS: dict[str, int] = {
-    **dict.fromkeys(["types", "errors", "settings", "contrasts", "files", "launch", "pulse", "processes"], 0),
+    **dict.fromkeys(
+        ["types", "errors", "settings", "contrasts", "files", "proportions", "launch", "pulse", "processes"], 0
+    ),
     **dict.fromkeys(["data", "world"], 1),
     **dict.fromkeys(["models", "optim"], 2),
     **dict.fromkeys(["recipe", "run"], 3),

@@ -5,7 +5,7 @@ import pytest
 
 from tests.tiny import rows_of
 from truenorth.data.problems import Account
-from truenorth.data.statistics import Lengths, Statistics, length_bias, statistics_of, wilson
+from truenorth.data.statistics import Lengths, Statistics, length_bias, statistics_of
 from truenorth.data.tokens import TokenizedRows
 
 
@@ -36,10 +36,6 @@ def test_length_bias_counts_rows_whose_best_answer_is_longer_than_the_worst() ->
 
 def test_single_answers_have_no_length_bias() -> None:
     assert length_bias(rows((1, [5]))) is None
-
-
-def test_wilsons_interval_is_the_published_one() -> None:
-    assert wilson(81, 263) == pytest.approx((0.2553, 0.3662), abs=1e-4)  # Newcombe 1998, table I
 
 
 def test_statistics_outlive_json() -> None:

@@ -1,6 +1,5 @@
 """Numbers about prepared rows: lengths, what sharing prompts saves, and whether longer answers simply win."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
@@ -8,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 import numpy.typing as npt
 
+from ..proportions import wilson
 from .problems import Account
 from .tokens import TokenizedRows
 
@@ -110,18 +110,3 @@ def length_bias(rows: TokenizedRows) -> LengthBias | None:
     share = longer / (longer + shorter) if longer + shorter else 0.5
     accuracy = (longer + 0.5 * (pairs - longer - shorter)) / pairs
     return LengthBias(pairs, longer, shorter, share, low, high, accuracy)
-
-
-def wilson(successes: int, trials: int) -> tuple[float, float]:
-    """The 95 % interval of a share; (0, 1) without trials.
-
-    >>> [round(end, 3) for end in wilson(5, 10)]
-    [0.237, 0.763]
-    """
-    if not trials:
-        return 0.0, 1.0
-    z = 1.959963984540054  # the normal's 97.5 % quantile
-    share, scale = successes / trials, 1 + z * z / trials
-    middle = (share + z * z / (2 * trials)) / scale
-    half = z / scale * math.sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,12 +1,12 @@
 """How sure a number is: 95 % intervals for shares, means and paired differences."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-Z = 1.959963984540054  # the normal distribution's 97.5 % point
+from ..proportions import wilson
+
 RESAMPLES = 2000  # enough for the second digit of a 95 % bound
 BLOCK = 2_000_000  # drawn indices held at once: 16 MB
 
@@ -22,9 +22,7 @@ class Interval:
 
 
 def proportion(successes: float, n: int) -> Interval:
-    """Wilson's interval of a share; halves (ties) are allowed among the successes.
-
-    Unlike the normal interval it stays inside [0, 1] and keeps its coverage near the ends and for few rows.
+    """A share with Wilson's interval; halves (ties) are allowed among the successes.
 
     >>> p = proportion(8, 10)
     >>> round(p.low, 3), round(p.high, 3)
@@ -32,10 +30,7 @@ def proportion(successes: float, n: int) -> Interval:
     """
     if n <= 0 or not 0 <= successes <= n:
         raise ValueError(f"a proportion needs n > 0 and 0 <= successes <= n, got {successes} of {n}.")
-    p, z2 = successes / n, Z * Z
-    centre = (p + z2 / (2 * n)) / (1 + z2 / n)
-    half = Z * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n)) / (1 + z2 / n)
-    return Interval(p, max(0.0, centre - half), min(1.0, centre + half), n)
+    return Interval(successes / n, *wilson(successes, n), n)
 
 
 def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
