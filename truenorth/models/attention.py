@@ -15,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
 
 from ..data.packing import Layout
+from .kernels import Scores, available, chosen
+from .kernels import attend as attend_by_kernel
 
 NAME = "truenorth"  # in transformers' attention registry
 
@@ -67,56 +69,83 @@ def attend(
         raise TypeError("packed attention was called without a packed batch: this model builds its own mask.")
     attention_mask.calls += 1
     attention_mask.windows += sliding_window is not None
-    layout = attention_mask.packing
-    if (repeats := query.shape[1] // key.shape[1]) > 1:
-        key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-    # Split once: slicing per group would write a full-size gradient for every slice.
-    groups = zip(*(x.split(layout.groups, dim=2) for x in (query, key, value)), strict=True)
-    outputs: list[Tensor] = []
-    for (q, k, v), prompt, responses in zip(groups, layout.prompts, layout.responses, strict=True):
-        allowed = visible(prompt, responses, sliding_window, query.device)
-        if softcap is None and s_aux is None:
-            outputs.append(scaled_dot_product_attention(q, k, v, attn_mask=allowed, scale=scaling))
-        else:
-            outputs.append(_attend_by_hand(q, k, v, allowed, scaling=scaling, softcap=softcap, sinks=s_aux))
-    return torch.cat(outputs, dim=2).transpose(1, 2), None
+    layout, scores = attention_mask.packing, Scores(scaling, sliding_window, softcap, s_aux)
+    kernel = chosen(query, scores, available(query.device))
+    if kernel != "grouped":
+        return attend_by_kernel(kernel, (query, key, value), layout, scores), None
+    with torch.autocast(query.device.type, enabled=False):
+        return attend_by_sequence(query, key, value, layout, scores).transpose(1, 2), None
 
 
-@lru_cache(maxsize=512)
-def visible(prompt: int, responses: tuple[int, ...], window: int | None, device: torch.device) -> Tensor:
-    """[L, L] bool: which token of a group (prompt, then its responses) may look at which.
+def attend_by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout, scores: Scores) -> Tensor:
+    """Attention of each prompt and of each response with its prompt, one after the other: exact everywhere.
 
-    >>> visible(1, (1, 1), None, torch.device("cpu")).int().tolist()
-    [[1, 0, 0], [1, 1, 0], [1, 0, 1]]
+    Each is a call of its own, so that a row's log-probs do not depend on what else is in the batch. On a CPU they
+    compute in float32: the fused kernel's backward pass is faster there than in bfloat16.
     """
-    owner = torch.repeat_interleave(torch.arange(1 + len(responses)), torch.tensor([prompt, *responses]))
-    position = torch.cat([torch.arange(prompt), *(torch.arange(prompt, prompt + n) for n in responses)])
-    distance = position[:, None] - position[None, :]
-    allowed = (distance >= 0) & ((owner[None, :] == 0) | (owner[None, :] == owner[:, None]))
+    given = value.dtype
+    dtype = torch.float32 if query.device.type == "cpu" else given
+    repeats = query.shape[1] // key.shape[1]
+    # Split once: a slice for each sequence would each write a gradient of full size.
+    sizes = [n for group in zip(layout.prompts, layout.responses, strict=True) for n in (group[0], *group[1])]
+    queries = query.to(dtype).split(sizes, dim=2)
+    keys, values = (x.to(dtype).repeat_interleave(repeats, 1).split(sizes, dim=2) for x in (key, value))
+    outputs: list[Tensor] = []
+    for i, prompt in _sequences(layout):
+        q, k, v = queries[i], keys[i], values[i]
+        if prompt != i:
+            k, v = torch.cat([keys[prompt], k], dim=2), torch.cat([values[prompt], v], dim=2)
+        outputs.append(_attend_to_the_past(q, k, v, scores))
+    return torch.cat(outputs, dim=2).to(given)
+
+
+def _sequences(layout: Layout) -> Generator[tuple[int, int]]:
+    """The place of each prompt and response among all of them, and that of its prompt."""
+    i = 0
+    for responses in layout.responses:
+        prompt = i
+        for i in range(prompt, prompt + 1 + len(responses)):
+            yield i, prompt
+        i += 1
+
+
+def _attend_to_the_past(query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:
+    """Causal attention of the last tokens, [1, heads, n, width], of a sequence of keys, [1, heads, m, width]."""
+    n, m = query.shape[2], key.shape[2]
+    window = scores.window if scores.window is not None and scores.window < m else None
+    if scores.softcap is not None or scores.sinks is not None:
+        return _attend_by_hand(query, key, value, visible(n, m, window, query.device), scores)
+    if n == m and window is None:
+        return scaled_dot_product_attention(query, key, value, is_causal=True, scale=scores.scaling)
+    allowed = visible(n, m, window, query.device)
+    return scaled_dot_product_attention(query, key, value, attn_mask=allowed, scale=scores.scaling)
+
+
+@lru_cache(maxsize=64)  # those of one batch: every layer and its reference ask for them again
+def visible(queries: int, keys: int, window: int | None, device: torch.device) -> Tensor:
+    """[queries, keys] bool: which key each of the last `queries` tokens of a sequence may look at.
+
+    >>> visible(2, 4, None, torch.device("cpu")).int().tolist()
+    [[1, 1, 1, 0], [1, 1, 1, 1]]
+    """
+    distance = torch.arange(keys - queries, keys)[:, None] - torch.arange(keys)[None, :]
+    allowed = distance >= 0
     if window is not None:
         allowed &= distance < window
     return allowed.to(device)
 
 
-def _attend_by_hand(
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    allowed: Tensor,
-    *,
-    scaling: float | None,
-    softcap: float | None,
-    sinks: Tensor | None,
-) -> Tensor:
+def _attend_by_hand(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scores: Scores) -> Tensor:
     """Attention with what the fused kernels lack: a soft cap on the scores, or a sink that takes a share."""
-    scores = query @ key.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scaling is None else scaling)
-    if softcap is not None:
-        scores = softcap * torch.tanh(scores / softcap)
-    scores = scores.float().masked_fill(~allowed, float("-inf"))
-    if sinks is not None:  # one more column that every token may look at and that gives nothing
-        column = sinks.float().view(1, -1, 1, 1).expand(*scores.shape[:-1], 1)
-        scores = torch.cat([scores, column], dim=-1)
-    shares = scores.softmax(-1)[..., : key.shape[-2]]
+    scaling = query.shape[-1] ** -0.5 if scores.scaling is None else scores.scaling
+    products = query @ key.transpose(-1, -2) * scaling
+    if scores.softcap is not None:
+        products = scores.softcap * torch.tanh(products / scores.softcap)
+    products = products.float().masked_fill(~allowed, float("-inf"))
+    if scores.sinks is not None:  # one more column that every token may look at and that gives nothing
+        column = scores.sinks.float().view(1, -1, 1, 1).expand(*products.shape[:-1], 1)
+        products = torch.cat([products, column], dim=-1)
+    shares = products.softmax(-1)[..., : key.shape[-2]]
     return shares.to(value.dtype) @ value
 
 
