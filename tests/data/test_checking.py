@@ -2,13 +2,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from truenorth.data.checking import check_rows
+from truenorth.data.checking import Checked
 from truenorth.data.options import DataSettings
-from truenorth.data.training_rows import Checked
+from truenorth.data.prepare import check
 from truenorth.errors import DataError
 
 TEXT = st.sampled_from(["a", "b", "", None, 3, ["x"], [{"role": "user", "content": "a"}]])
@@ -20,7 +21,7 @@ def checked(folder: Path, rows: list[Any], **options: Any) -> Checked:
     file = folder / "pairs.jsonl"
     file.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
     settings = DataSettings(**{"on_problem": "drop", "max_problem_share": 1.0, **options})
-    return check_rows([(str(file), 1.0)], settings)
+    return check([(str(file), 1.0)], settings)
 
 
 @given(rows=st.lists(ROW, max_size=8))
@@ -34,7 +35,7 @@ def test_any_file_is_accounted_for_or_refused(tmp_path_factory: pytest.TempPathF
 
 def test_dropped_rows_are_those_with_a_problem(tmp_path: Path) -> None:
     found = checked(tmp_path, [GOOD, "{", {**GOOD, "chosen": None}, {**GOOD, "prompt": "q"}])
-    assert list(found.dropped) == [0, 1, 1, 0]
+    assert np.concatenate(found.dropped).tolist() == [0, 1, 1, 0]
     assert {name: tally.count for name, tally in found.account.reasons.items()} == {"unparsable": 1, "null_answer": 1}
 
 
@@ -53,7 +54,7 @@ def test_repeats_are_found_across_files(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.jsonl", "b.jsonl")]
     for file in files:
         file.write_text(json.dumps(GOOD))
-    found = check_rows([(str(file), 1.0) for file in files], DataSettings())
+    found = check([(str(file), 1.0) for file in files], DataSettings())
     (example,) = found.account.reasons["duplicate"].examples
     assert (example.file, example.row) == (str(files[1]), 1)
 

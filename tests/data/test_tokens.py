@@ -2,12 +2,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import rows_of
-from truenorth.data.tokens import ROWS_PER_BLOCK, TokenizedRow, TokenizedRows, key_of, write
+from truenorth.data.problems import Account
+from truenorth.data.rows_file import RowsFile
+from truenorth.data.tokens import ROWS_PER_BLOCK, TokenizedRow, TokenizedRows, blocks, key_of
 
 SHAPES = [(3, [2, 4]), (1, [5]), (7, [1, 1, 6])]
 
@@ -18,10 +21,17 @@ def same(a: TokenizedRow, b: TokenizedRow) -> bool:
     return all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in arrays) and rest[0] == rest[1]
 
 
+def written(folder: Path, *parts: tuple[list[TokenizedRow], float]) -> TokenizedRows:
+    """Rows with their share, part by part, from the disk."""
+    with RowsFile.open(folder) as file:
+        for rows, share in parts:
+            file.append(blocks(rows, share=share), Account())
+        return TokenizedRows.open(file.finish())
+
+
 def test_rows_come_back_from_the_file_as_they_were(tmp_path: Path) -> None:
     rows = rows_of(SHAPES, scores=True)
-    write(tmp_path / "rows.arrow", ((row, 1.0) for row in rows))
-    back = TokenizedRows.open(tmp_path / "rows.arrow")
+    back = written(tmp_path, (rows, 1.0))
     assert len(back) == len(rows)
     assert all(same(a, b) for a, b in zip(rows, back, strict=True))
 
@@ -29,8 +39,7 @@ def test_rows_come_back_from_the_file_as_they_were(tmp_path: Path) -> None:
 def test_rows_of_several_blocks_are_found(tmp_path: Path) -> None:
     count = 2 * ROWS_PER_BLOCK + 3
     rows = rows_of([(1 + i % 3, [1, 2]) for i in range(count)])
-    write(tmp_path / "rows.arrow", ((row, 1.0) for row in rows))
-    back = TokenizedRows.open(tmp_path / "rows.arrow")
+    back = written(tmp_path, (rows, 1.0))
     places = [0, ROWS_PER_BLOCK - 1, ROWS_PER_BLOCK, count - 1, -1]
     assert [back[i].row for i in places] == [rows[i].row for i in places]
 
@@ -47,8 +56,7 @@ def test_the_longest_is_a_prompt_with_one_response() -> None:
 
 def test_shares_are_those_of_the_sources(tmp_path: Path) -> None:
     first, second = rows_of(SHAPES[:2])
-    write(tmp_path / "rows.arrow", [(first, 1.0), (second, 0.5)])
-    assert TokenizedRows.open(tmp_path / "rows.arrow").shares.tolist() == [1.0, 0.5]
+    assert written(tmp_path, ([first], 1.0), ([second], 0.5)).shares.tolist() == [1.0, 0.5]
 
 
 def test_there_is_no_row_behind_the_last() -> None:
@@ -65,14 +73,21 @@ def test_no_rows_are_no_error() -> None:
     assert (len(empty), empty.longest, len(empty.lengths)) == (0, 0, 0)
 
 
-def test_a_failure_while_writing_leaves_no_file(tmp_path: Path) -> None:
-    def rows() -> object:
-        yield rows_of(SHAPES)[0], 1.0
-        raise RuntimeError("full")
+def test_rows_from_the_disk_equal_rows_in_memory(tmp_path: Path) -> None:
+    rows = [replaced(row) for row in rows_of(SHAPES * 500, scores=True)]
+    disk, memory = written(tmp_path, (rows[:700], 0.5), (rows[700:], 0.5)), TokenizedRows.of(rows, share=0.5)
+    assert all(same(a, b) for a, b in zip(disk, memory, strict=True))
+    assert (disk.fingerprint, disk.identity) == (memory.fingerprint, memory.identity)
+    for name in ("prompt_lengths", "response_lengths", "candidates", "first", "lengths", "shares"):
+        assert np.array_equal(getattr(disk, name), getattr(memory, name))
 
-    with pytest.raises(RuntimeError, match="full"):
-        write(tmp_path / "rows.arrow", rows())  # pyright: ignore[reportArgumentType]
-    assert list(tmp_path.iterdir()) == []
+
+def test_rows_from_the_disk_are_not_copied_into_memory(tmp_path: Path) -> None:
+    rows = rows_of([(3, [2000, 2000])] * 100)
+    before = pa.total_allocated_bytes()
+    back = written(tmp_path, (rows, 1.0))
+    assert back[99].responses[1][-1] == rows[99].responses[1][-1]
+    assert pa.total_allocated_bytes() - before < 100_000  # of 1.6 MB of tokens
 
 
 IDS = st.lists(st.integers(0, 5), min_size=1, max_size=4)

@@ -64,8 +64,26 @@ class TextTokens:
 
 
 def _ids(tokenizer: Tokenizer, texts: Sequence[str], *, special: bool = False) -> list[list[int]]:
+    backend = _backend(tokenizer)
+    if backend is not None:
+        return [encoding.ids for encoding in backend.encode_batch_fast(texts, add_special_tokens=special)]
     # verbose: it would speak of a maximum length that is not ours
     return tokenizer(list(texts), add_special_tokens=special, verbose=False)["input_ids"]
+
+
+def _backend(tokenizer: Tokenizer) -> Any:
+    """What encodes for `tokenizer` in Rust, without the masks and offsets that nobody reads: a quarter of the time.
+
+    None where the tokenizer does more than hand texts on to it, or has left it set to cut or pad.
+    """
+    from transformers import PreTrainedTokenizerFast
+
+    plain: Any = PreTrainedTokenizerFast
+    if getattr(type(tokenizer), "_encode_plus", None) is not plain._encode_plus or tokenizer.split_special_tokens:
+        return None
+    backend = tokenizer.backend_tokenizer
+    cuts = backend.truncation is not None or backend.padding is not None or backend.encode_special_tokens
+    return None if cuts else backend
 
 
 def _front(tokenizer: Tokenizer) -> list[int]:

@@ -1,9 +1,12 @@
 """Prepared rows on disk, under a key of all that they depend on."""
 
+import errno
+import fcntl
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,7 @@ from . import files
 from .boundary import Tokenizer
 from .options import DataSettings
 
-FORMAT = 1  # raised when the same data and settings would give other rows
+FORMAT = 2  # raised when the same data and settings would give other rows
 
 
 def cache_folder(given: Path | None = None) -> Path:
@@ -21,9 +24,13 @@ def cache_folder(given: Path | None = None) -> Path:
 
 
 def key_of(sources: Sequence[tuple[str, float]], tokenizer: Tokenizer, settings: DataSettings) -> str:
-    """32 hex digits that change with the data, the tokenizer, its template and the settings."""
+    """32 hex digits that change with the data, the tokenizer, its template and the settings.
+
+    What the account is held against afterwards is not part of it: `inspect` and a run share their rows.
+    """
     digest = hashlib.blake2b(digest_size=16)
-    parts = [str(FORMAT), settings.model_dump_json(), tokenizer_identity(tokenizer)]
+    rules = settings.model_dump_json(exclude={"refuse", "max_problem_share"})
+    parts = [str(FORMAT), rules, tokenizer_identity(tokenizer)]
     parts += [f"{files.identity(path)} {share!r}" for path, share in sources]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
@@ -47,3 +54,25 @@ def read_about(folder: Path) -> dict[str, Any] | None:
 def write_about(folder: Path, about: dict[str, Any]) -> None:
     """Written last: its presence says that the rows beside it are whole."""
     write_text(folder / "about.json", json.dumps(about, indent=1))
+
+
+@contextmanager
+def writing(folder: Path) -> Generator[bool]:
+    """Hold `folder` as its only writer; whether another one had to be waited for.
+
+    The system frees the lock of a process that ends, however it ends: the next one goes on. It needs no group of
+    processes, only the file. Where a file system has no locks nobody waits: files are still whole or not there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as file:
+        waited = False
+        try:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                waited = True
+                fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
+                raise
+        yield waited

@@ -1,73 +1,150 @@
-"""All that can be said of the rows before a tokenizer is known: layouts, types, repeats, what the method needs."""
+"""All that can be said of the rows before a tokenizer is known: layouts, types, repeats, what the method needs.
 
-from array import array
+Two passes over every file, each over its parts: the first counts what the columns hold, the second checks each row.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError
 from .checks import Repeats, problems_of
 from .comparisons import Comparison
-from .files import RawRow, read_rows
-from .layouts import Layout, detect
+from .layouts import Layout, columns_of_texts, layout_of
 from .options import DataSettings, Needs
+from .parts import Part, count_lines, parts_of, read_part
 from .problems import Account, Action, Problem
 from .roles import LAYOUTS
-from .training_rows import Checked, Sources, comparisons
+from .survey import Survey, survey
+from .workers import Workers
+
+Sources = Sequence[tuple[str, float]]  # path and share
 
 
-def check_rows(sources: Sources, settings: DataSettings) -> Checked:
+@dataclass
+class Checked:
+    """What is known of the rows before they are tokenised. A part is known by its place among those of all sources."""
+
+    account: Account
+    layouts: tuple[Layout, ...]  # one per source
+    lines_before: list[int]  # of each part's file, before the part
+    dropped: list[npt.NDArray[np.bool_]] = field(default_factory=list[npt.NDArray[np.bool_]])  # [rows] of each part
+
+    def check(self, settings: DataSettings) -> None:
+        """Raise DataError, with the account and the mapping, where the run must not start."""
+        self.account.check(settings, [line for layout in self.layouts for line in layout.lines])
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedPart:
+    """What one part's rows are by themselves, 25 bytes a row."""
+
+    file: str
+    account: Account
+    rows: npt.NDArray[np.int64]  # [R], their places in the file
+    dropped: npt.NDArray[np.bool_]  # [R]
+    repeats: Repeats
+
+
+def check_rows(sources: Sources, settings: DataSettings, workers: Workers) -> Checked:
     """The account of all rows so far, their layouts, and which are dropped. Reads every file twice.
 
     Raises DataError, with the whole account, where a row must not be trained on, a layout is unknown, or the method
     needs what the data do not have.
     """
-    checked, repeats, places = Checked(Account(), _layouts(sources, settings)), Repeats(), _Places()
-    for ordinal, (raw, result, _) in enumerate(comparisons(sources, checked.layouts)):
-        places.add(raw)
-        if isinstance(result, Comparison):
-            _must_fit(result, settings)
-            if not result.all_tied:  # a tie contradicts nothing
-                repeats.add(ordinal, result)
-        found = problems_of(result, settings.needs) if isinstance(result, Comparison) else [result]
-        drops = {problem.reason for problem in found if _drops(checked.account.note(problem, settings))}
-        checked.dropped.append(bool(drops))
-        checked.account.row(dropped=bool(drops), by_choice=drops == {"tie"})
-    for reason, ordinals in (("contradiction", repeats.contradictions()), ("duplicate", repeats.duplicates())):
-        for ordinal in map(int, ordinals):
-            action = checked.account.note(places.problem(ordinal, reason), settings)
-            if _drops(action) and not checked.dropped[ordinal]:
-                checked.dropped[ordinal] = 1
-                checked.account.drop_kept()
+    layouts, lines_before = _surveyed(sources, settings, workers)
+    checked = Checked(Account(), layouts, lines_before)
+    tasks = ((part, before, layouts[part.source]) for part, before in zip(parts(sources), lines_before, strict=True))
+    found = list(workers.map(partial(check_part, settings), tasks))
+    for part in found:
+        checked.account.add(part.account)
+        checked.dropped.append(part.dropped)
+    _note_repeats(checked, found, settings)
     checked.check(settings)
     return checked
 
 
-def _layouts(sources: Sources, settings: DataSettings) -> tuple[Layout, ...]:
-    """One layout per source, each of which can serve the method."""
-    needs, layouts = settings.needs, list[Layout]()
+def parts(sources: Sources) -> Iterator[Part]:
+    """The parts of all sources, one after another."""
+    for place, (path, _) in enumerate(sources):
+        yield from parts_of(place, path)
+
+
+def comparisons(part: Part, lines_before: int, layout: Layout) -> Iterator[tuple[int, Comparison | Problem]]:
+    """Every row of a part, by its place in the file, read as its layout says."""
+    for raw in read_part(part, lines_before=lines_before):
+        yield raw.row, layout.comparison(raw)
+
+
+def check_part(settings: DataSettings, part: Part, lines_before: int, layout: Layout) -> CheckedPart:
+    """What is wrong with each row of a part, read as its layout says."""
+    account, repeats = Account(), Repeats()
+    places, dropped = list[int](), list[bool]()
+    for row, result in comparisons(part, lines_before, layout):
+        if isinstance(result, Comparison):
+            _must_fit(result, settings)
+            if not result.all_tied:  # a tie contradicts nothing
+                repeats.add(len(places), result)
+        found = problems_of(result, settings.needs) if isinstance(result, Comparison) else [result]
+        drops = {problem.reason for problem in found if _drops(account.note(problem, settings))}
+        places.append(row)
+        dropped.append(bool(drops))
+        account.row(dropped=bool(drops), by_choice=drops == {"tie"})
+    return CheckedPart(part.name, account, np.array(places, np.int64), np.array(dropped, np.bool_), repeats)
+
+
+def _surveyed(sources: Sources, settings: DataSettings, workers: Workers) -> tuple[tuple[Layout, ...], list[int]]:
+    """One layout per source, each of which can serve the method, and the lines before each part in its file."""
+    needs = settings.needs
     numbers = [name for name in needs.columns if name != "label"]
-    for path, _ in sources:
-        layout = detect(read_rows(path), columns=settings.columns, candidates=needs.candidates, numbers=numbers)
+    prompt, answers = columns_of_texts(settings.columns)
+    totals, lines_before = [Survey() for _ in sources], list[int]()
+    file, lines = "", 0
+    asked = list[Part]()  # of those on their way: only what names them
+
+    def tasks() -> Iterator[tuple[Part]]:
+        for part in parts(sources):
+            asked.append(Part(part.source, part.name))
+            yield (part,)
+
+    for found, count in workers.map(partial(_survey_part, prompt, answers), tasks()):
+        part = asked.pop(0)
+        lines = lines if part.file == file else 0
+        lines_before.append(lines)
+        file, lines = part.file, lines + count
+        totals[part.source].add(found)
+    layouts = list[Layout]()
+    for (path, _), total in zip(sources, totals, strict=True):
+        layout = layout_of(total, columns=settings.columns, candidates=needs.candidates, numbers=numbers)
         _must_serve(layout, path, needs)
         layouts.append(layout)
-    return tuple(layouts)
+    return tuple(layouts), lines_before
+
+
+def _survey_part(prompt: str, answers: Sequence[str], part: Part) -> tuple[Survey, int]:
+    """What a part's columns hold, and how many lines it has."""
+    return survey(read_part(part, lines_before=0), prompt=prompt, answers=answers), count_lines(part)
+
+
+def _note_repeats(checked: Checked, found: Sequence[CheckedPart], settings: DataSettings) -> None:
+    """Count the rows that repeat or contradict others, and drop those that must not stay."""
+    ends = np.cumsum([len(part.rows) for part in found], dtype=np.int64)
+    repeats = Repeats.together([part.repeats for part in found], [0, *ends.tolist()])
+    for reason, ordinals in (("contradiction", repeats.contradictions()), ("duplicate", repeats.duplicates())):
+        for ordinal in map(int, ordinals):
+            place = int(np.searchsorted(ends, ordinal, side="right"))
+            at = ordinal - int(ends[place]) + len(found[place].rows)
+            problem = Problem(reason, found[place].file, int(found[place].rows[at]))
+            if _drops(checked.account.note(problem, settings)) and not checked.dropped[place][at]:
+                checked.dropped[place][at] = True
+                checked.account.drop_kept()
 
 
 def _drops(action: Action) -> bool:
     return action in ("stop", "drop")
-
-
-class _Places:
-    """File and row number of every row, in 12 bytes each."""
-
-    def __init__(self) -> None:
-        self._files: dict[str, int] = {}
-        self._file, self._row = array("I"), array("Q")
-
-    def add(self, raw: RawRow) -> None:
-        self._file.append(self._files.setdefault(raw.file, len(self._files)))
-        self._row.append(raw.row)
-
-    def problem(self, ordinal: int, reason: str) -> Problem:
-        return Problem(reason, list(self._files)[self._file[ordinal]], self._row[ordinal])
 
 
 def _must_serve(layout: Layout, path: str, needs: Needs) -> None:

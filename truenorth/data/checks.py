@@ -3,6 +3,7 @@
 import hashlib
 import json
 from array import array
+from collections.abc import Iterable
 
 import numpy as np
 import numpy.typing as npt
@@ -103,6 +104,17 @@ class Repeats:
         self._ordinals.append(ordinal)
         self._questions.append(_hash(prompt, *sorted(answers)))
         self._verdicts.append(_hash(prompt, *answers, label))
+
+    @classmethod
+    def together(cls, parts: Iterable["Repeats"], starts: Iterable[int]) -> "Repeats":
+        """The rows of several parts, whose places begin at `starts`."""
+        both = cls()
+        for part, start in zip(parts, starts, strict=False):
+            ordinals = np.array(part._ordinals, np.uint64) + np.uint64(start)
+            both._ordinals.frombytes(ordinals.tobytes())
+            both._questions.extend(part._questions)
+            both._verdicts.extend(part._verdicts)
+        return both
 
     def duplicates(self) -> npt.NDArray[np.int64]:
         """The rows whose prompt, answers and verdict stood in an earlier row."""

@@ -98,15 +98,32 @@ def detect(
     candidates: tuple[int, int | None] = (2, None),
     numbers: Sequence[str] = (),
 ) -> Layout:
-    """The layout of a file, from all of its rows.
+    """The layout of a file, from all of its rows: `layout_of` their survey."""
+    prompt, answers = columns_of_texts(columns or {})
+    found = survey(rows, prompt=prompt, answers=answers)
+    return layout_of(found, columns=columns or {}, candidates=candidates, numbers=numbers)
+
+
+def columns_of_texts(given: Mapping[str, str]) -> tuple[str, list[str]]:
+    """The columns in which a survey looks for a repeated prompt: the prompt's, and those that may hold answers."""
+    answers = [given.get(role, name) for role in ("chosen", "rejected", "responses") for name in ALIASES[role]]
+    return given.get("prompt", "prompt"), list(dict.fromkeys(answers))
+
+
+def layout_of(
+    found: Survey,
+    *,
+    columns: Mapping[str, str],
+    candidates: tuple[int, int | None],
+    numbers: Sequence[str],
+) -> Layout:
+    """The layout of a surveyed file.
 
     `columns` (role to column) overrides names. `candidates` are the fewest and most answers that the method takes: a
     file that has both pairs and single answers is read as it needs. `numbers` are further columns that it reads.
     Raises DataError, which names what the file has and what is near, where no layout fits.
     """
-    given = dict(columns or {})
-    answers = [given.get(role, name) for role in ("chosen", "rejected", "responses") for name in ALIASES[role]]
-    found = survey(rows, prompt=given.get("prompt", "prompt"), answers=list(dict.fromkeys(answers)))
+    given = dict(columns)
     check_names(given, found, numbers)
     refuse_other_media(found)
     # a method of single answers takes pairs only where there is nothing else

@@ -1,26 +1,38 @@
 """From files to rows of tokens, with an account of every row.
 
 First all that needs no tokenizer: layouts, types, repeats (`check_rows`). Then tokens and lengths. The files are read
-as streams, and the tokens lie in a memory-mapped file, so memory does not grow with the data.
+in parts, by several processes where they are large, and the tokens lie in a memory-mapped file: memory grows with the
+data by a few numbers per row.
 """
 
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..files import write_text
 from .boundary import Tokenizer
-from .cache import cache_folder, key_of, read_about, write_about
+from .cache import cache_folder, key_of, read_about, write_about, writing
 from .chat import Encoder
-from .checking import check_rows
+from .checking import Checked, Sources, check_rows, parts
+from .files import size_of
 from .layouts import Layout
 from .options import DataSettings, Needs
+from .parts import BYTES
 from .problems import Account
+from .rows_file import RowsFile
 from .statistics import Statistics, statistics_of
-from .tokens import TokenizedRows, write
-from .training_rows import Checked, Sources, training_rows
+from .tokens import TokenizedRows
+from .training_rows import PartToTokenise, tokenise
+from .workers import Workers, wanted_processes
 
-__all__ = ["Checked", "DataSettings", "Needs", "Prepared", "check_rows", "prepare"]
+__all__ = ["Checked", "DataSettings", "Needs", "Prepared", "check", "prepare"]
+
+SAID_EVERY = 30.0  # seconds
+Said = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,29 +50,99 @@ class Prepared:
         return any(not any("messages" in line for line in layout.lines) for layout in self.layouts)
 
 
-def prepare(sources: Sources, tokenizer: Tokenizer, *, settings: DataSettings, cache: Path | None = None) -> Prepared:
-    """The rows of all sources as tokens, from the cache if they were prepared before.
+def check(sources: Sources, settings: DataSettings) -> Checked:
+    """What can be said of the rows without a tokenizer. Raises as `check_rows` does."""
+    with Workers(_processes(sources)) as workers:
+        return check_rows(sources, settings, workers)
 
-    Raises DataError, with the whole account, where the data must not be trained on as they are.
+
+def prepare(
+    sources: Sources,
+    tokenizer: Tokenizer,
+    *,
+    settings: DataSettings,
+    cache: Path | None = None,
+    said: Said | None = None,
+) -> Prepared:
+    """The rows of all sources as tokens, from the cache if they were prepared before, or are being so elsewhere.
+
+    `said` is told how far it is. Raises DataError, with the whole account, where the data must not be trained on as
+    they are.
     """
     folder = cache_folder(cache) / "rows" / key_of(sources, tokenizer, settings)
-    if (about := read_about(folder)) is not None:
-        return _opened(folder, about)
-    checked = check_rows(sources, settings)
-    encoder = Encoder(tokenizer, chat_template=settings.chat_template, eos=settings.eos)
-    write(folder / "rows.arrow", training_rows(sources, checked, encoder, settings))
-    try:
-        checked.check(settings)
-    except DataError:
-        (folder / "rows.arrow").unlink()
-        raise
-    statistics = statistics_of(TokenizedRows.open(folder / "rows.arrow"), checked.account)
+    if read_about(folder) is None:
+        with writing(folder) as waited:
+            refused = folder / "refused"
+            if waited and refused.is_file():
+                raise DataError(refused.read_text(encoding="utf-8"))
+            refused.unlink(missing_ok=True)
+            if read_about(folder) is None:
+                try:
+                    _write(folder, sources, tokenizer, settings=settings, said=said)
+                except DataError as error:
+                    write_text(refused, str(error))  # for the processes that wait here
+                    raise
+    found = _opened(folder)
+    found.account.check(settings, [line for layout in found.layouts for line in layout.lines])
+    return found
+
+
+def _write(folder: Path, sources: Sources, tokenizer: Tokenizer, *, settings: DataSettings, said: Said | None) -> None:
+    """Rows of tokens in `folder`, and what stands beside them. Raises DataError where they must not be trained on."""
+    ours = type(tokenizer).__module__.startswith("transformers.")  # other processes find its code where it is
+    with Workers(_processes(sources) if ours else 1) as workers, RowsFile.open(folder) as file:
+        checked = check_rows(sources, settings, workers)
+        encoder = Encoder(tokenizer, chat_template=settings.chat_template, eos=settings.eos)
+        tasks = _to_tokenise(sources, checked, skipped=len(file.accounts))
+        tell = _now_and_then(said, checked.account.kept, made=sum(account.made for account in file.accounts))
+        for blocks, account in workers.map(partial(tokenise, encoder, settings), tasks):
+            file.append(blocks, account)
+            tell(account.made)
+        for account in file.accounts:
+            checked.account.add(account)
+        try:
+            checked.check(settings)
+        except DataError:
+            file.discard()
+            raise
+        rows = TokenizedRows.open(file.finish())
+    statistics = statistics_of(rows, checked.account)
     layouts = [asdict(layout) for layout in checked.layouts]
     write_about(folder, {"account": checked.account.to_dict(), "layouts": layouts, "statistics": statistics.to_dict()})
-    return Prepared(TokenizedRows.open(folder / "rows.arrow"), checked.account, checked.layouts, statistics)
 
 
-def _opened(folder: Path, about: dict[str, Any]) -> Prepared:
+def _to_tokenise(sources: Sources, checked: Checked, *, skipped: int) -> Iterator[tuple[PartToTokenise]]:
+    """The parts of all sources, but the first ones, which stand on disk."""
+    known = zip(parts(sources), checked.lines_before, checked.dropped, strict=True)
+    for place, (part, lines, dropped) in enumerate(known):
+        if place >= skipped:
+            yield (PartToTokenise(part, lines, checked.layouts[part.source], dropped, share=sources[part.source][1]),)
+
+
+def _processes(sources: Sources) -> int:
+    """How many processes are worth their start: one for each part, at most."""
+    sizes = [size_of(path) for path, _ in sources]
+    wanted = wanted_processes()
+    return wanted if None in sizes else max(1, min(wanted, sum(size or 0 for size in sizes) // BYTES))
+
+
+def _now_and_then(said: Said | None, total: int, *, made: int) -> Callable[[int], None]:
+    """Takes how many more rows were made, and tells of it twice a minute at most."""
+    due = time.monotonic() + SAID_EVERY
+
+    def tell(more: int) -> None:
+        nonlocal made, due
+        made += more
+        if said is not None and time.monotonic() >= due:
+            due = time.monotonic() + SAID_EVERY
+            said(f"tokenising, {made:,} of {total:,} rows")
+
+    return tell
+
+
+def _opened(folder: Path) -> Prepared:
+    about: dict[str, Any] | None = read_about(folder)
+    assert about is not None
     return Prepared(
         TokenizedRows.open(folder / "rows.arrow"),
         Account.from_dict(about["account"]),

@@ -145,6 +145,15 @@ class Account:
         self.dropped += 1
         self.refusable += not by_choice
 
+    def add(self, other: "Account") -> None:
+        """Count the rows that follow, of another part of the data."""
+        for name in ("read", "kept", "dropped", "refusable", "made"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        for name, theirs in other.reasons.items():
+            ours = self.reasons.setdefault(name, Tally(0, theirs.action))
+            ours.count += theirs.count
+            ours.examples = [*ours.examples, *theirs.examples][:EXAMPLES]
+
     @property
     def stops(self) -> list[str]:
         """The reasons for which the run must not start."""

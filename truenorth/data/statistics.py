@@ -11,7 +11,7 @@ from ..proportions import wilson
 from .problems import Account
 from .tokens import TokenizedRows
 
-Integers = npt.NDArray[np.int64]
+Integers = npt.NDArray[np.integer]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,15 @@ class Survey:
         found = self.kinds.get(column, Counter())
         return any(found[kind] for kind in kinds) if kinds else any(kind != "null" for kind in found)
 
+    def add(self, other: "Survey") -> None:
+        """Count the rows that follow."""
+        self.file = self.file or other.file
+        self.rows += other.rows
+        self.repeats += other.repeats
+        self.comparable += other.comparable
+        for column, kinds in other.kinds.items():
+            self.kinds.setdefault(column, Counter()).update(kinds)
+
     def describe(self, column: str) -> str:
         """`text in 990 rows, messages in 10`, or just `text` where all rows agree."""
         found = self.kinds[column].most_common()

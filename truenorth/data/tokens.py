@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ import pyarrow as pa
 
 Ints = npt.NDArray[np.int32]
 ROWS_PER_BLOCK = 1024
+END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of an Arrow stream
 
 SCHEMA = pa.schema(
     [
@@ -53,28 +54,28 @@ def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
 
 
 class TokenizedRows(Sequence[TokenizedRow]):
-    """Rows in an Arrow file. Lengths are in memory, tokens are read from the file when asked for."""
+    """Rows in an Arrow file. Tokens are read from it when asked for; lengths are in memory, 28 + 4 K bytes a row."""
 
     def __init__(self, table: Any) -> None:  # a pyarrow table of SCHEMA
         self._blocks: list[Any] = table.to_batches()
         self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
         prompts, responses, candidates = _sizes(self._blocks)
-        self.prompt_lengths = prompts  # [R] int64 tokens
-        self.response_lengths = responses  # [sum of K] int64 tokens, row after row
-        self.candidates = candidates  # [R] int64, K
-        self.first = np.concatenate([[0], np.cumsum(candidates)])  # [R + 1], where each row's responses begin
-        self.lengths = prompts + _sums(responses, self.first)  # [R] int64, tokens with the prompt once
+        self.prompt_lengths = prompts  # [R] int32 tokens
+        self.response_lengths = responses  # [sum of K] int32 tokens, row after row
+        self.candidates = candidates  # [R] int32, K
+        self.first = _starts(candidates)  # [R + 1] int64, where each row's responses begin
+        self.lengths = prompts + _sums(responses, self.first)  # [R] int32, tokens with the prompt once
         self.shares = _floats(self._blocks, "share")  # [R] float64, how often an epoch takes the row
 
     @classmethod
     def open(cls, path: Path) -> "TokenizedRows":
-        """The rows of a file that `write` made, memory-mapped."""
-        return cls(pa.ipc.open_file(pa.memory_map(str(path))).read_all())
+        """The rows of a whole file, memory-mapped."""
+        return cls(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
 
     @classmethod
     def of(cls, rows: Iterable[TokenizedRow], *, share: float = 1.0) -> "TokenizedRows":
         """The rows given, in memory: for rounds and tests."""
-        return cls(pa.Table.from_batches([_block([(row, share) for row in rows])], SCHEMA))
+        return cls(pa.Table.from_batches([_block(list(rows), share)], SCHEMA))
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -115,51 +116,44 @@ class TokenizedRows(Sequence[TokenizedRow]):
         """32 hex digits that stand for all rows' token ids, in their order."""
         digest = hashlib.blake2b(digest_size=16)
         for block in self._blocks:
-            digest.update("".join(block.column(SCHEMA.names.index("key")).to_pylist()).encode())
+            digest.update("".join(block.column("key").to_pylist()).encode())
         return digest.hexdigest()
 
     @cached_property
     def identity(self) -> str:
         """32 hex digits that stand for all that is trained on: tokens, scores, columns and shares, in their order."""
-        digest = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
+        counts, scores, columns = (hashlib.blake2b(digest_size=16) for _ in range(3))
         for block in self._blocks:
-            for name in ("scores", "columns", "share"):
-                digest.update(json.dumps(block.column(SCHEMA.names.index(name)).to_pylist()).encode())
-        return digest.hexdigest()
+            given = block.column("scores")
+            counts.update(given.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False))
+            scores.update(given.flatten().to_numpy())
+            columns.update("".join(text + "\n" for text in block.column("columns").to_pylist()).encode())
+        whole = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
+        for part in (counts.digest(), scores.digest(), columns.digest(), self.shares.tobytes()):
+            whole.update(part)
+        return whole.hexdigest()
 
 
-def write(path: Path, rows: Iterable[tuple[TokenizedRow, float]]) -> None:
-    """Write rows, each with its source's share, to an Arrow file, a block at a time; the file appears when whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    new = path.with_name(f"{path.name}.{os.getpid()}.new")
-    try:
-        with pa.OSFile(str(new), "wb") as file, pa.ipc.new_file(file, SCHEMA) as out:
-            block: list[tuple[TokenizedRow, float]] = []
-            for row in rows:
-                block.append(row)
-                if len(block) == ROWS_PER_BLOCK:
-                    out.write_batch(_block(block))
-                    block = []
-            if block:
-                out.write_batch(_block(block))
-        new.replace(path)
-    finally:
-        new.unlink(missing_ok=True)
+def blocks(rows: Iterable[TokenizedRow], *, share: float) -> bytes:
+    """Rows as Arrow record batches of `ROWS_PER_BLOCK`: what stands between the schema and END in a file of rows."""
+    rest, written = iter(rows), list[bytes]()
+    while block := list(islice(rest, ROWS_PER_BLOCK)):
+        written.append(_block(block, share).serialize().to_pybytes())
+    return b"".join(written)
 
 
-def _block(rows: Sequence[tuple[TokenizedRow, float]]) -> Any:
-    plain = [row for row, _ in rows]
-    responses = [response for row in plain for response in row.responses]
+def _block(rows: Sequence[TokenizedRow], share: float) -> Any:
+    responses = [response for row in rows for response in row.responses]
     return pa.record_batch(
         [
-            _lists([row.prompt for row in plain]),
-            pa.ListArray.from_arrays(_offsets([len(row.responses) for row in plain]), _lists(responses)),
-            pa.array([row.scores for row in plain], pa.list_(pa.float64())),
-            pa.array([json.dumps(dict(row.columns)) for row in plain], pa.string()),
-            pa.array([row.file for row in plain], pa.string()),
-            pa.array([row.row for row in plain], pa.int64()),
-            pa.array([row.key for row in plain], pa.string()),
-            pa.array([share for _, share in rows], pa.float64()),
+            _lists([row.prompt for row in rows]),
+            pa.ListArray.from_arrays(_offsets([len(row.responses) for row in rows]), _lists(responses)),
+            pa.array([row.scores for row in rows], pa.list_(pa.float64())),
+            pa.array([json.dumps(dict(row.columns)) for row in rows], pa.string()),
+            pa.array([row.file for row in rows], pa.string()),
+            pa.array([row.row for row in rows], pa.int64()),
+            pa.array([row.key for row in rows], pa.string()),
+            pa.array(np.full(len(rows), share)),
         ],
         schema=SCHEMA,
     )
@@ -174,29 +168,31 @@ def _lists(arrays: Sequence[Ints]) -> Any:
     return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(flat))
 
 
-def _sizes(blocks: Sequence[Any]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+def _sizes(blocks: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
     """Tokens of the prompts [R], tokens of the responses [sum of K], responses of the rows [R]."""
 
-    def lengths(array: Any) -> npt.NDArray[np.int64]:
-        return array.value_lengths().to_numpy(zero_copy_only=False).astype(np.int64)
+    def lengths(arrays: Iterable[Any]) -> Ints:
+        return np.concatenate([np.empty(0, np.int32), *(array.value_lengths().to_numpy() for array in arrays)])
 
-    empty = np.empty(0, np.int64)
-    prompts = [lengths(block.column(0)) for block in blocks]
-    responses = [lengths(block.column(1).flatten()) for block in blocks]
-    candidates = [lengths(block.column(1)) for block in blocks]
+    responses = [block.column("responses") for block in blocks]
     return (
-        np.concatenate([empty, *prompts]),
-        np.concatenate([empty, *responses]),
-        np.concatenate([empty, *candidates]),
+        lengths(block.column("prompt") for block in blocks),
+        lengths(array.flatten() for array in responses),
+        lengths(responses),
     )
 
 
 def _floats(blocks: Sequence[Any], name: str) -> npt.NDArray[np.float64]:
-    columns = [block.column(SCHEMA.names.index(name)).to_numpy() for block in blocks]
+    columns = [block.column(name).to_numpy() for block in blocks]
     return np.concatenate([np.empty(0, np.float64), *columns])
 
 
-def _sums(values: npt.NDArray[np.int64], first: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+def _starts(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
+    """Where each stretch begins if they stand end to end, and where the last one ends."""
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(counts, dtype=np.int64)])
+
+
+def _sums(values: Ints, first: npt.NDArray[np.int64]) -> Ints:
     """The sum of each stretch values[first[i] : first[i + 1]]."""
-    totals = np.concatenate([[0], np.cumsum(values)])
-    return totals[first[1:]] - totals[first[:-1]]
+    totals = _starts(values)
+    return (totals[first[1:]] - totals[first[:-1]]).astype(np.int32)

@@ -1,58 +1,58 @@
 """From checked rows to rows of tokens: pairing, tokenising, and the length limit."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 
+import numpy as np
+import numpy.typing as npt
+
 from .chat import Encoder
+from .checking import comparisons
 from .comparisons import Comparison, pair_up, unpair
-from .files import RawRow, read_rows
 from .layouts import Layout
 from .options import DataSettings
+from .parts import Part
 from .problems import Account, Action, Problem
-from .tokens import TokenizedRow, key_of
+from .tokens import TokenizedRow, blocks, key_of
 
 BATCH = 256  # rows tokenised in one call
-Sources = Sequence[tuple[str, float]]  # path and share
 
 
-@dataclass
-class Checked:
-    """What is known of the rows before they are tokenised."""
+@dataclass(frozen=True, slots=True)
+class PartToTokenise:
+    """A part whose rows were checked."""
 
-    account: Account
-    layouts: tuple[Layout, ...]  # one per source
-    dropped: bytearray = field(default_factory=bytearray)  # [rows of all sources], 1 where dropped
-
-    def check(self, settings: DataSettings) -> None:
-        """Raise DataError, with the account and the mapping, where the run must not start."""
-        self.account.check(settings, [line for layout in self.layouts for line in layout.lines])
+    part: Part
+    lines_before: int
+    layout: Layout
+    dropped: npt.NDArray[np.bool_]  # [R]
+    share: float
 
 
-def comparisons(sources: Sources, layouts: Sequence[Layout]) -> Iterator[tuple[RawRow, Comparison | Problem, float]]:
-    """Every row of every source, read as its layout says, with the source's share."""
-    for (path, share), layout in zip(sources, layouts, strict=True):
-        for raw in read_rows(path):
-            yield raw, layout.comparison(raw), share
+def tokenise(encoder: Encoder, settings: DataSettings, checked: PartToTokenise) -> tuple[bytes, Account]:
+    """The part's rows of tokens as they go to disk, and what became of those that are not among them."""
+    account = Account()
+    rows = training_rows(checked, encoder, settings, account)
+    return blocks(rows, share=checked.share), account
 
 
 def training_rows(
-    sources: Sources, checked: Checked, encoder: Encoder, settings: DataSettings
-) -> Iterator[tuple[TokenizedRow, float]]:
-    """Rows of tokens with their shares. Completes the account of `checked` as they pass."""
-    account = checked.account
-    results = enumerate(comparisons(sources, checked.layouts))
+    checked: PartToTokenise, encoder: Encoder, settings: DataSettings, account: Account
+) -> Iterator[TokenizedRow]:
+    """Rows of tokens. Counts in `account` what becomes of those that the part has."""
+    results = comparisons(checked.part, checked.lines_before, checked.layout)
     kept = (
-        (result, share)
-        for ordinal, (_, result, share) in results
-        if not checked.dropped[ordinal] and isinstance(result, Comparison)
+        result
+        for (_, result), dropped in zip(results, checked.dropped, strict=True)
+        if not dropped and isinstance(result, Comparison)
     )
     while batch := list(islice(kept, BATCH)):
-        groups = [_expanded(comparison, account, settings) for comparison, _ in batch]
+        groups = [_expanded(comparison, account, settings) for comparison in batch]
         encoded = iter(encoder.encode([comparison for group in groups for comparison in group]))
-        for group, (_, share) in zip(groups, batch, strict=True):
+        for group in groups:
             outcomes = [_fitted(next(encoded), encoder, settings) for _ in group]
-            yield from ((row, share) for row in _settled(outcomes, account, settings))
+            yield from _settled(outcomes, account, settings)
 
 
 Outcome = tuple[TokenizedRow | None, list[Problem]]

@@ -13,11 +13,11 @@ from rich.text import Text
 from ..data.boundary import Tokenizer
 from ..data.layouts import Layout
 from ..data.options import DataSettings
-from ..data.prepare import Prepared, check_rows, prepare
+from ..data.checking import Sources
+from ..data.prepare import Prepared, check, prepare
 from ..data.problems import REASONS, Account
 from ..data.statistics import Lengths, Statistics
 from ..data.tokens import Ints, TokenizedRow, TokenizedRows
-from ..data.training_rows import Sources
 
 SHOWN_START, SHOWN_END = 120, 60  # tokens of a long prompt or response; what lies between is counted
 SHADES = ("", " underline")  # of neighbouring tokens: seen on light and dark, with sixteen colours or with millions
@@ -61,7 +61,7 @@ def inspect(
     """
     lenient = settings.replace(refuse=False)
     if tokenizer is None:
-        checked = check_rows(sources, lenient)
+        checked = check(sources, lenient)
         return Inspection(checked.account, checked.layouts, checked.account.refusal(settings))
     prepared: Prepared = prepare(sources, tokenizer, settings=lenient)
     return Inspection(
@@ -83,8 +83,9 @@ def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
     sequences = np.repeat(rows.prompt_lengths, rows.candidates) + rows.response_lengths
     longest = np.maximum.reduceat(sequences, rows.first[:-1])
     order = np.random.default_rng(0).permutation(len(rows))
-    batches = [order[i : i + batch_size] for i in range(0, len(order), batch_size)]
-    return sum(int(longest[batch].max() * rows.candidates[batch].sum()) for batch in batches)
+    starts = np.arange(0, len(order), batch_size)
+    most = np.maximum.reduceat(longest[order], starts).astype(np.int64)
+    return int((most * np.add.reduceat(rows.candidates[order], starts)).sum())
 
 
 def draw(found: Inspection, *, tokenizer: Tokenizer | None, rows: int, colour: bool) -> RenderableType:
