@@ -78,8 +78,14 @@ class AdamW(Update):
     )
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        parameters = list(parameters)
         return torch.optim.AdamW(
-            parameters, lr=self.learning_rate, betas=self.betas, eps=self.epsilon, weight_decay=self.weight_decay
+            parameters,
+            lr=self.learning_rate,
+            betas=self.betas,
+            eps=self.epsilon,
+            weight_decay=self.weight_decay,
+            fused=all(p.is_cuda for p in parameters) or None,  # one kernel; None: torch's own choice
         )
 
 

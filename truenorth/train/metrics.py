@@ -1,6 +1,6 @@
-"""What is logged of a step, summed on the device: one transfer per log line, none per micro-batch."""
+"""What is logged of a step, summed on the device: one transfer per step, none per micro-batch."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -57,6 +57,25 @@ class Metrics:
         if self.grad_norm is not None:
             means["grad_norm"] = float(self.grad_norm)
         return means
+
+
+def to_host(metrics: Sequence[Metrics], tensors: Sequence[Tensor]) -> list[Tensor]:
+    """`tensors` on the host, and with them, in place, all that `metrics` hold. One copy, and so one wait."""
+    sums = [torch.stack(list(metric.sums.values())) for metric in metrics if metric.sums]
+    norms = [metric.grad_norm for metric in metrics if metric.grad_norm is not None]
+    there = [*tensors, *sums, *norms]
+    if not there:
+        return []
+    flat = torch.cat([tensor.detach().float().flatten() for tensor in there]).cpu()
+    parts = zip(flat.split([tensor.numel() for tensor in there]), there, strict=True)
+    here = iter([part.view(tensor.shape) for part, tensor in parts])
+    fetched = [next(here) for _ in tensors]
+    for metric in metrics:
+        if metric.sums:
+            metric.sums = dict(zip(metric.sums, next(here).unbind(), strict=True))
+    for metric in metrics:
+        metric.grad_norm = None if metric.grad_norm is None else next(here)
+    return fetched
 
 
 def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> Mapping[str, Tensor]:

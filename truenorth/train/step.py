@@ -14,7 +14,7 @@ from ..models.sharding import local
 from ..processes import ALONE, Group
 from ..recipe import Objective
 from ..types import Candidates, LogProbs, StepSummary
-from .metrics import Metrics
+from .metrics import Metrics, to_host
 
 Scores = Callable[[PackedBatch], LogProbs]
 Columns = tuple[dict[str, Tensor], dict[str, Tensor]]  # a micro-batch's log-ratios and columns
@@ -55,7 +55,7 @@ def train_step(
 
     The loss is the mean over all prompts of all batches of all processes of `group`, weighted by `columns["weight"]`,
     so how they are split does not matter. Raises NotFinite, in every process and before any optimizer is touched, if a
-    loss or a gradient is not.
+    loss or a gradient is not. Waits for the device once, when all but the optimizers' work is on its way.
     """
     device = players[0].parameters[0].device
     weight = sum(group.gather(_total_weight(batches)))
@@ -77,13 +77,12 @@ def train_step(
             metric.add(candidates, losses, player.objective)
         total.backward()
         checked.append((batch, torch.stack(found)))
-    _refuse_not_finite(checked, group)
     for player, metric in zip(players, metrics, strict=True):
         reduce_gradients(player.parameters, group)
         metric.grad_norm = clip(player.parameters, player.max_grad_norm)
-        if not torch.isfinite(metric.grad_norm):  # the same norm in every process
-            rows = _together([row for batch in batches if not batch.filler for row in batch.rows], group)
-            raise NotFinite(f"the gradient's norm is {float(metric.grad_norm)}, the losses are finite", rows)
+    losses = to_host(metrics, [found for _, found in checked])
+    rows = [row for batch, _ in checked for row in batch.rows]
+    _refuse_not_finite(rows, losses, metrics, group)
     for player in players:
         player.optimizer.step()
         player.optimizer.zero_grad(set_to_none=True)
@@ -149,16 +148,23 @@ def _summary(
     )
 
 
-def _refuse_not_finite(checked: Sequence[tuple[PackedBatch, Tensor]], group: Group) -> None:
-    """Raise NotFinite, in every process, with the rows whose loss is no number. Waits for the device, once."""
+def _refuse_not_finite(
+    rows: Sequence[int], losses: Sequence[Tensor], metrics: Sequence[Metrics], group: Group
+) -> None:
+    """Raise NotFinite, in every process, with the rows whose loss is no number, or with all where only a norm is none.
+
+    `losses` are [players, B] of each micro-batch, on the host like the metrics.
+    """
     found = list[tuple[int, float]]()  # rows and their losses
-    if checked:
-        losses = torch.cat([losses for _, losses in checked], dim=1)  # [players, prompts of the step]
-        rows = [row for batch, _ in checked for row in batch.rows]
-        worst = torch.where(torch.isfinite(losses), 0.0, losses).sum(0).tolist()
+    if losses:
+        all_losses = torch.cat(list(losses), dim=1)  # [players, prompts of the step]
+        worst = torch.where(torch.isfinite(all_losses), 0.0, all_losses).sum(0).tolist()
         found = [(row, value) for row, value in zip(rows, worst, strict=True) if value != 0]
     if broken := _together(found, group):
         raise NotFinite(f"the loss is {broken[0][1]}", tuple(row for row, _ in broken))
+    for norm in (metric.grad_norm for metric in metrics):
+        if norm is not None and not torch.isfinite(norm):  # the same norm in every process
+            raise NotFinite(f"the gradient's norm is {float(norm)}, the losses are finite", _together(rows, group))
 
 
 def _together(found: Sequence[T], group: Group) -> tuple[T, ...]:
