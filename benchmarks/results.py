@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 RESULTS = Path(__file__).parent / "results.csv"
 
@@ -36,9 +37,9 @@ class Result:
     note: str
 
 
-def append(result: Result, file: Path = RESULTS) -> None:
-    """Add a line to `file`, with a header if it is new. Raises ValueError if its header is another one."""
-    names = [field.name for field in fields(Result)]
+def append(result: Any, file: Path = RESULTS) -> None:
+    """Add a dataclass to `file` as a line, with a header if it is new. Raises ValueError if its header is another."""
+    names = [field.name for field in fields(result)]
     new = not file.exists()
     if not new:
         with file.open(newline="") as lines:
