@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -6,6 +8,7 @@ from truenorth.methods.dpo import DPO
 from truenorth.methods.exo import EXOReward
 from truenorth.methods.sft import SFT
 from truenorth.train.metrics import Metrics, per_prompt
+from truenorth.types import Candidates
 
 
 def test_rewards_are_the_objectives_own() -> None:
@@ -38,3 +41,36 @@ def test_micro_batches_give_the_mean_over_all_prompts() -> None:
     metrics.add(scored([[-1.0, -4.0], [-2.0, -2.0]]), torch.tensor([1.0, 2.0]), DPO())
     metrics.add(scored([[-1.0, -4.0]]), torch.tensor([6.0]), DPO())
     assert metrics.means()["loss"] == 3.0
+
+
+def weighted(policy: list[list[float]], weights: list[float]) -> Candidates:
+    return replace(scored(policy), columns={"weight": torch.tensor(weights)})
+
+
+def test_weight_zero_is_leaving_the_row_out_of_every_metric() -> None:
+    policy, losses = [[-1.0, -4.0], [-9.0, -2.0], [-3.0, -3.5]], torch.tensor([1.0, 50.0, 2.0])
+    weightless, without = Metrics(), Metrics()
+    weightless.add(weighted(policy, [1.0, 0.0, 1.0]), losses, DPO())
+    without.add(scored([policy[0], policy[2]]), losses[[0, 2]], DPO())
+    assert weightless.means() == without.means()
+    assert (weightless.prompts, weightless.trials) == (without.prompts, without.trials) == (2, 2.0)
+
+
+def test_weight_two_is_having_the_row_twice_in_every_metric() -> None:
+    policy, losses = [[-1.0, -4.0], [-9.0, -2.0]], torch.tensor([1.0, 50.0])
+    double, twice = Metrics(), Metrics()
+    double.add(weighted(policy, [2.0, 1.0]), losses, DPO())
+    twice.add(scored([policy[0], *policy]), losses[[0, 0, 1]], DPO())
+    assert double.means() == pytest.approx(twice.means(), rel=1e-7)  # float32 lengths
+
+
+def test_uneven_weights_are_less_sure_than_as_many_rows_of_one() -> None:
+    metrics = Metrics()
+    metrics.add(weighted([[-1.0, -4.0]] * 2, [3.0, 1.0]), torch.ones(2), DPO())
+    assert metrics.trials == 1.6  # (3 + 1)^2 / (9 + 1)
+
+
+def test_rows_that_all_weigh_nothing_have_a_loss_of_zero_as_in_the_step() -> None:
+    metrics = Metrics()
+    metrics.add(weighted([[-1.0, -4.0]], [0.0]), torch.ones(1), DPO())
+    assert (metrics.means()["loss"], metrics.prompts, metrics.trials) == (0.0, 0, 0.0)

@@ -7,9 +7,9 @@ import torch
 
 from ..data.loader import batches
 from ..data.tokens import TokenizedRows
+from ..proportions import wilson
 from ..train.metrics import Metrics
 from ..train.step import Player, Scores, score
-from .intervals import proportion
 
 
 @torch.no_grad()
@@ -22,8 +22,8 @@ def held_out(
     for batch in batches(rows, range(len(rows)), budget=budget):
         candidates = score([player], batch.to(device), references)[0]
         metrics.add(candidates, player.objective(candidates), player.objective)
-    means = metrics.means() | {"count": float(metrics.prompts)}
+    means = metrics.means() | {"count": float(metrics.prompts)}  # rows of weight 0 do not count
     if (accuracy := means.get("rewards/accuracies")) is not None and not math.isnan(accuracy):
-        interval = proportion(accuracy * metrics.prompts, metrics.prompts)
-        means |= {"rewards/accuracies/low": interval.low, "rewards/accuracies/high": interval.high}
+        low, high = wilson(accuracy * metrics.trials, metrics.trials)
+        means |= {"rewards/accuracies/low": low, "rewards/accuracies/high": high}
     return means

@@ -9,9 +9,13 @@ from ..processes import Group
 from ..recipe import Objective
 from ..types import Candidates
 
+WEIGHT, SQUARES, PROMPTS = "sum of weights", "sum of their squares", "prompts that weigh something"
+
 
 class Metrics:
     """Sums over the prompts of one or more steps, under the names that dashboards of this field know.
+
+    A prompt counts by its `columns["weight"]`, in every metric as in the loss: weight 0 is leaving the row out.
 
     rewards/chosen, rewards/rejected  the policy's implicit rewards (rejected: the mean of all but the best)
     rewards/margins                   chosen minus rejected
@@ -24,15 +28,16 @@ class Metrics:
     """
 
     def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.prompts = 0
+        self.sums: dict[str, Tensor] = {}  # of each metric times the weights, and of the weights themselves
         self.grad_norm: Tensor | None = None
 
     @torch.no_grad()
     def add(self, candidates: Candidates, losses: Tensor, objective: Objective) -> None:
         """Add a micro-batch: `losses` is [B], before weights."""
-        self.prompts += losses.shape[0]
-        for name, values in per_prompt(candidates, losses, objective).items():
+        weights = candidates.columns.get("weight", torch.ones_like(losses))  # [B]
+        found = {name: weights * values for name, values in per_prompt(candidates, losses, objective).items()}
+        found |= {WEIGHT: weights, SQUARES: weights.square(), PROMPTS: (weights > 0).float()}
+        for name, values in found.items():
             self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
 
     def over(self, group: Group) -> "Metrics":
@@ -43,17 +48,28 @@ class Metrics:
         whole.grad_norm = self.grad_norm
         names = list(self.sums)
         values = torch.stack([self.sums[name] for name in names]).double().cpu() if names else torch.zeros(0)
-        for prompts, sums in group.gather((self.prompts, dict(zip(names, values, strict=True)))):
-            whole.prompts += prompts
+        for sums in group.gather(dict(zip(names, values, strict=True))):
             for name, value in sums.items():
                 whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + value
         return whole
 
+    @property
+    def prompts(self) -> int:
+        """How many prompts weigh something."""
+        return int(self.sums[PROMPTS]) if self.sums else 0
+
+    @property
+    def trials(self) -> float:
+        """How many prompts of one weight would be as sure (Kish's effective sample size)."""
+        return float(self.sums[WEIGHT]) ** 2 / float(self.sums[SQUARES]) if self.prompts else 0.0
+
     def means(self) -> dict[str, float]:
-        """Each metric's mean over the prompts. Waits for the device, once."""
+        """Each metric's mean over the prompts, by weight. Waits for the device, once."""
         names = list(self.sums)
         values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
-        means = {name: value / self.prompts for name, value in zip(names, values, strict=True)}
+        sums = dict(zip(names, values, strict=True))
+        weight = sums.get(WEIGHT, 0.0) or 1.0  # prompts that all weigh nothing: all is 0, as the loss
+        means = {name: value / weight for name, value in sums.items() if name not in (WEIGHT, SQUARES, PROMPTS)}
         if self.grad_norm is not None:
             means["grad_norm"] = float(self.grad_norm)
         return means
