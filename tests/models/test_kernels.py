@@ -105,9 +105,9 @@ def test_a_layout_is_laid_out_once() -> None:
     assert sequences_of(LAYOUTS[1], CPU) is sequences_of(Layout((5, 1), ((4, 3), (0, 2))), CPU)
 
 
-def test_a_cpu_attends_by_groups() -> None:
+def test_a_cpu_has_no_such_kernels() -> None:
     assert available(CPU) == frozenset()
-    assert chosen(states_of(LAYOUTS[0], dtype=torch.bfloat16)[0], Scores(), available(CPU)) == "grouped"
+    assert chosen(states_of(LAYOUTS[0], dtype=torch.bfloat16)[0], Scores(), available(CPU)) == "sdpa"
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_a_cpu_attends_by_groups() -> None:
         (Scores(softcap=30.0), ALL, "flash"),
         (Scores(softcap=30.0), ALL - {"flash"}, "flex"),
         (Scores(sinks=torch.zeros(4)), ALL, "flex"),
-        (Scores(sinks=torch.zeros(4)), frozenset[Kernel](), "grouped"),
+        (Scores(sinks=torch.zeros(4)), frozenset[Kernel](), "sdpa"),
     ],
 )
 def test_the_kernel_knows_what_the_layer_asks_for(scores: Scores, there: frozenset[Kernel], expected: Kernel) -> None:
@@ -127,9 +127,9 @@ def test_the_kernel_knows_what_the_layer_asks_for(scores: Scores, there: frozens
 
 
 def test_float32_and_odd_heads_stay_exact() -> None:
-    assert chosen(torch.zeros(1, 4, 3, 64), Scores(), ALL) == "grouped"
-    assert chosen(torch.zeros(1, 4, 3, 60, dtype=torch.bfloat16), Scores(), ALL) == "grouped"
-    assert chosen(torch.zeros(1, 4, 3, 512, dtype=torch.bfloat16), Scores(), ALL) == "grouped"
+    assert chosen(torch.zeros(1, 4, 3, 64), Scores(), ALL) == "sdpa"
+    assert chosen(torch.zeros(1, 4, 3, 60, dtype=torch.bfloat16), Scores(), ALL) == "sdpa"
+    assert chosen(torch.zeros(1, 4, 3, 512, dtype=torch.bfloat16), Scores(), ALL) == "sdpa"
 
 
 def test_what_autocast_computes_in_decides() -> None:

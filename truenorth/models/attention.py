@@ -71,7 +71,7 @@ def attend(
     attention_mask.windows += sliding_window is not None
     layout, scores = attention_mask.packing, Scores(scaling, sliding_window, softcap, s_aux)
     kernel = chosen(query, scores, available(query.device))
-    if kernel != "grouped":
+    if kernel != "sdpa":
         return attend_by_kernel(kernel, (query, key, value), layout, scores), None
     with torch.autocast(query.device.type, enabled=False):
         return attend_by_sequence(query, key, value, layout, scores).transpose(1, 2), None

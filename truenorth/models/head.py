@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
 
 LOGITS_AT_ONCE = 2**24  # entries, 64 MB in float32; but at least
+ON_A_GPU = 2**27  # which multiplies so few rows slower than it could
 ROWS_AT_ONCE = 256  # or a large vocabulary would write its weights' gradient too often
 ERRORS_KEPT = 2**28  # bytes; more are computed again
 
@@ -33,7 +34,7 @@ class Head:
 
     def token_log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """[N, D] hidden states, [N] tokens -> [N] nats, float32."""
-        rows = max(ROWS_AT_ONCE, LOGITS_AT_ONCE // self.vocabulary)
+        rows = max(ROWS_AT_ONCE, (ON_A_GPU if hidden.is_cuda else LOGITS_AT_ONCE) // self.vocabulary)
         after = After(self.scale, self.softcap, rows)
         if _is_plain(self.module):
             weight, bias = self.module.weight, self.module.bias

@@ -25,8 +25,8 @@ from torch.nn.attention.varlen import varlen_attn
 
 from ..data.packing import Layout, to_device
 
-# "grouped" is `scaled_dot_product_attention` for each group of a prompt and its responses: everywhere, and exact.
-Kernel = Literal["varlen", "flash", "flex", "grouped"]
+# "sdpa" is `scaled_dot_product_attention`, sequence by sequence as in attention.py: everywhere, and exact.
+Kernel = Literal["varlen", "flash", "flex", "sdpa"]
 
 HALF = (torch.bfloat16, torch.float16)  # all that flash attention computes in
 WIDEST = 256  # of a head, for flash attention
@@ -69,7 +69,7 @@ class VariableLength(Protocol):
 
 @lru_cache
 def available(device: torch.device) -> frozenset[Kernel]:
-    """The kernels that `device` can run besides grouped attention. bfloat16 begins with Ampere."""
+    """The kernels that `device` can run besides "sdpa". bfloat16 begins with Ampere."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 0):
         return frozenset()
     flash = importlib.util.find_spec("flash_attn") is not None
@@ -80,12 +80,12 @@ def chosen(query: Tensor, scores: Scores, there: frozenset[Kernel]) -> Kernel:
     """The fastest kernel of those `there` that is exact for `query`, [1, heads, T, head width], and `scores`."""
     width = query.shape[-1]
     if computed_in(query) not in HALF or width % 8 or width > WIDEST:
-        return "grouped"  # float32 stays float32
+        return "sdpa"  # float32 stays float32
     if scores.sinks is None and scores.softcap is None and "varlen" in there:
         return "varlen"
     if scores.sinks is None and "flash" in there:
         return "flash"
-    return "flex" if "flex" in there else "grouped"
+    return "flex" if "flex" in there else "sdpa"
 
 
 def computed_in(x: Tensor) -> torch.dtype:
@@ -95,7 +95,7 @@ def computed_in(x: Tensor) -> torch.dtype:
 
 
 def attend(kernel: Kernel, states: tuple[Tensor, Tensor, Tensor], layout: Layout, scores: Scores) -> Tensor:
-    """Attention of a packed batch by `kernel`, not "grouped". Returns [1, T, heads, head width].
+    """Attention of a packed batch by `kernel`, not "sdpa". Returns [1, T, heads, head width].
 
     `states` are query [1, heads, T, head width], key and value [1, key heads, T, head width].
     """
