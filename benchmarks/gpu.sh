@@ -6,8 +6,8 @@
 #
 # --tiny tries the script itself on any machine, in a minute or two.
 #
-#   PYTHON    a Python >= 3.11; if it has a torch that sees the GPU, that torch is used (default: python3)
-#   WHEELS    folder with wheels of what is missing beside torch, for a machine without internet (default: pip's index)
+#   PYTHON    a Python >= 3.11; if it has torch, that torch is used, and must see the GPU (default: python3)
+#   WHEELS    folder with wheels of what PYTHON lacks, for a machine without internet (default: pip's index)
 #   OURS      a Python that has all that truenorth needs; THEIRS one with TRL 1.16. Without them an environment for both
 #             is made beside this file.
 #   SECONDS_A_PART  after which a part is cut off (default: 280)
@@ -26,26 +26,25 @@ for word in "$@"; do
 done
 if ((${#parts[@]} == 0)); then parts=(1b-a 1b-d4 8b-a-lora 8b-d4-lora 1b-c); fi
 
-make_environment() { # of both sides: $1, on the torch that PYTHON has if it sees a GPU
-    local python=${PYTHON:-python3} pip constraints
-    constraints=$(mktemp)
-    if "$python" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-        "$python" -m venv --system-site-packages "$1"
-        grep -v '^torch==' "$root/constraints.txt" >"$constraints"
-    else
-        "$python" -m venv "$1"
-        cp "$root/constraints.txt" "$constraints"
+make_environment() { # of both sides, at $1
+    local python=${PYTHON:-python3} pip pins='^' where='import sysconfig; print(sysconfig.get_path("purelib"))'
+    "$python" -m venv "$1"
+    if "$python" -c 'import torch' 2>/dev/null; then
+        # By a .pth: PYTHON may be an environment itself, whose packages --system-site-packages would not see.
+        "$python" -c "$where" >"$("$1/bin/python" -c "$where")/base.pth"
+        pins='^\(transformers\|tokenizers\|peft\|huggingface_hub\)==' # the rest as PYTHON has it
     fi
-    pip=("$1/bin/python" -m pip install --quiet --disable-pip-version-check -c "$constraints")
+    grep "$pins" "$root/constraints.txt" >"$1/constraints.txt"
+    pip=("$1/bin/python" -m pip install --quiet --disable-pip-version-check -c "$1/constraints.txt")
     if [[ -n ${WHEELS:-} ]]; then pip+=(--no-index --find-links "$WHEELS"); fi
-    if ! "$1/bin/python" -c 'import torch' 2>/dev/null; then "${pip[@]}" torch; fi
-    "${pip[@]}" transformers peft datasets safetensors pydantic typer rich pyyaml jinja2 matplotlib pyarrow numpy \
-        accelerate psutil
+    "${pip[@]}" torch transformers peft datasets safetensors pydantic typer rich pyyaml jinja2 matplotlib pyarrow \
+        numpy accelerate psutil
     "${pip[@]}" trl==1.16.0 || echo "TRL 1.16 could not be installed: our side alone is measured."
+    touch "$1/.made"
 }
 
 environment="$here/peers/.venv-gpu"
-if [[ -z ${OURS:-} && ! -x $environment/bin/python ]]; then make_environment "$environment"; fi
+if [[ -z ${OURS:-} && ! -e $environment/.made ]]; then make_environment "$environment"; fi
 ours=${OURS:-$environment/bin/python}
 theirs=${THEIRS:-$environment/bin/python}
 export PYTHONPATH="$root" HF_HUB_OFFLINE=1 PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-expandable_segments:True}
@@ -64,7 +63,7 @@ if "$theirs" -c 'import trl' 2>/dev/null; then more=(--theirs "$theirs"); else e
 mkdir -p "$out" "$models"
 failed=()
 for part in "${parts[@]}"; do
-    timeout --signal=INT --kill-after=20 "$limit" "$ours" "$here/gpu.py" "$part" --ours "$ours" "${more[@]}" \
+    timeout --kill-after=20 "$limit" "$ours" "$here/gpu.py" "$part" --ours "$ours" "${more[@]}" \
         --models "$models" --results "$out/results.csv" --seconds "$((limit * 3 / 4))" "${tiny[@]}" || failed+=("$part")
 done
 if [[ -z ${MODELS:-} ]]; then rm -rf "$models"; fi
