@@ -3,6 +3,7 @@
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -34,6 +35,7 @@ class Scale:
     cold_seconds: float  # nothing is prepared
     warm_seconds: float  # the rows are in the cache
     rows_per_second: float  # cold
+    rows_per_work_second: float  # the same of processor time, which other programs on the machine disturb less
     cold_peak_mb: float  # resident memory of the process itself
     worker_peak_mb: float  # of the largest of the others; 0: there were none
     warm_peak_mb: float
@@ -44,7 +46,21 @@ class Scale:
 def main() -> None:
     asked = _arguments()
     print(f"{results.machine()}, {asked.processes} processes")
-    print(_line("rows", "file", "cold", "warm", "rows/s", "cold peak", "workers", "warm peak", "imports", "on disk"))
+    print(
+        _line(
+            "rows",
+            "file",
+            "cold",
+            "warm",
+            "rows/s",
+            "by work",
+            "cold peak",
+            "workers",
+            "warm peak",
+            "imports",
+            "on disk",
+        )
+    )
     with tempfile.TemporaryDirectory(prefix="truenorth-scale-") as name:
         folder, most = Path(name), max(asked.rows)
         if (free := shutil.disk_usage(folder).free) < ROOM * most:
@@ -63,7 +79,10 @@ def _measured(folder: Path, count: int, processes: int) -> Scale:
     with (folder / "all.jsonl").open("rb") as lines, file.open("wb") as out:
         out.writelines(islice(lines, count))
     settings = {"rows": str(file), "cache": str(cache), "tokenizer": str(folder / "tokenizer")}
-    (cold_seconds, cold), (warm_seconds, warm) = (_run(settings, processes) for _ in range(2))
+    begun = _worked()
+    cold_seconds, cold = _run(settings, processes)
+    work = _worked() - begun
+    warm_seconds, warm = _run(settings, processes)
     if cold["rows"] != count or cold["identity"] != warm["identity"]:
         raise SystemExit(f"VOID: {cold} when prepared, {warm} from the cache, of {count} rows.")
     found = Scale(
@@ -76,6 +95,7 @@ def _measured(folder: Path, count: int, processes: int) -> Scale:
         cold_seconds=cold_seconds,
         warm_seconds=warm_seconds,
         rows_per_second=count / cold_seconds,
+        rows_per_work_second=count / work,
         cold_peak_mb=cold["peak"] / 1e6,
         worker_peak_mb=cold["workers_peak"] / 1e6,
         warm_peak_mb=warm["peak"] / 1e6,
@@ -97,6 +117,12 @@ def _run(settings: dict[str, str], processes: int) -> tuple[float, dict[str, int
         check=True,
     )
     return time.perf_counter() - begun, json.loads(done.stdout)
+
+
+def _worked() -> float:
+    """Processor seconds of all processes that this one has started and seen end, and of theirs."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _write_rows(file: Path, count: int) -> None:
@@ -122,6 +148,7 @@ def _shown(found: Scale) -> str:
         f"{found.cold_seconds:,.1f} s",
         f"{found.warm_seconds:,.1f} s",
         f"{found.rows_per_second:,.0f}",
+        f"{found.rows_per_work_second:,.0f}",
         *(f"{mb:,.0f} MB" for mb in (found.cold_peak_mb, found.worker_peak_mb, found.warm_peak_mb, found.imports_mb)),
         f"{found.cache_bytes_per_row:,.0f} B",
     )

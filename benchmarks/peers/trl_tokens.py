@@ -17,9 +17,13 @@ def main() -> None:
     parent = Parent()
     tokenizer = AutoTokenizer.from_pretrained(settings["model"])
     cache = Path(settings["folder"]) / "datasets"
-    config = trl.DPOConfig(output_dir=settings["folder"], use_cpu=True, max_length=2048, report_to="none")
+    processes = settings["processes"] if settings["processes"] > 1 else None  # None is TRL's default: this one
+    config = trl.DPOConfig(
+        output_dir=settings["folder"], use_cpu=True, max_length=2048, report_to="none", dataset_num_proc=processes
+    )
     few = datasets.Dataset.from_list([{"prompt": "a", "chosen": " b", "rejected": " c"}])
-    trainer = trl.DPOTrainer(settings["model"], args=config, train_dataset=few, processing_class=tokenizer)
+    alone = trl.DPOConfig(output_dir=settings["folder"], use_cpu=True, report_to="none")
+    trainer = trl.DPOTrainer(settings["model"], args=alone, train_dataset=few, processing_class=tokenizer)
     datasets.disable_progress_bars()
     made: list[int] = []
     parent.send({"trl": trl.__version__, "tokenizers": tokenizers.__version__})

@@ -78,3 +78,19 @@ def test_eos_that_a_tokenizer_puts_behind_a_text_is_not_in_the_prompt() -> None:
 
 def test_an_empty_answer_has_no_tokens() -> None:
     assert TextTokens(metaspace()).after(["a"], [""]) == [[]]
+
+
+@pytest.mark.parametrize("make", [*LOSSLESS, word_piece])
+@given(texts=st.lists(TEXTS, max_size=4), special=st.sampled_from(["", "<s>", "</s>", "<|im_end|>"]))
+@settings(max_examples=60, deadline=None)
+def test_the_ids_are_those_that_the_tokenizer_gives(make: Make, texts: list[str], special: str) -> None:
+    tokenizer, given = make(), [*texts, special + "a" + special]
+    assert TextTokens(tokenizer).alone(given) == tokenizer(given, add_special_tokens=False)["input_ids"]
+
+
+def test_a_tokenizer_left_set_to_pad_or_cut_does_neither_to_rows() -> None:
+    tokenizer = byte_level()
+    tokens, texts = TextTokens(tokenizer), ["the question", "a"]
+    wanted = tokens.alone(texts)
+    tokenizer(texts, padding=True, truncation=True, max_length=1)
+    assert tokens.alone(texts) == wanted
