@@ -95,7 +95,8 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
 
             tokenizer = load_tokenizer(model)
         watch.stage("reading the data")
-        found = inspect([(path, 1.0) for path in data], settings, tokenizer=tokenizer, batch_size=batch_size)
+        sources = [(path, 1.0) for path in data]
+        found = inspect(sources, settings, tokenizer=tokenizer, batch_size=batch_size, said=watch.stage)
     if as_json:
         print(json.dumps(found.to_dict(), indent=2, ensure_ascii=False))
     else:

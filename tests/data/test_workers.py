@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from truenorth.data.workers import VARIABLE, Workers, wanted_processes
+from truenorth.data.workers import VARIABLE, Workers, now_and_then, wanted_processes
 from truenorth.errors import DataError
 
 
@@ -55,3 +55,12 @@ def test_the_variable_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def refuse(row: int) -> None:
     raise DataError(f"row {row}")
+
+
+def test_progress_is_told_twice_a_minute_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock, heard = iter([0.0, 10.0, 31.0, 31.0, 50.0, 62.0, 62.0]), list[str]()
+    monkeypatch.setattr("truenorth.data.workers.time.monotonic", lambda: next(clock))
+    tell = now_and_then(heard.append)  # at 0
+    for sentence in ("at 10", "at 31", "at 50", "at 62"):
+        tell(sentence)
+    assert heard == ["at 31", "at 62"]

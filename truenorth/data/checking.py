@@ -19,7 +19,7 @@ from .parts import Part, count_lines, parts_of, read_part
 from .problems import Account, Action, Problem
 from .roles import LAYOUTS
 from .survey import Survey, survey
-from .workers import Workers
+from .workers import Said, Workers
 
 Sources = Sequence[tuple[str, float]]  # path and share
 
@@ -49,19 +49,21 @@ class CheckedPart:
     repeats: Repeats
 
 
-def check_rows(sources: Sources, settings: DataSettings, workers: Workers) -> Checked:
+def check_rows(sources: Sources, settings: DataSettings, workers: Workers, tell: Said) -> Checked:
     """The account of all rows so far, their layouts, and which are dropped. Reads every file twice.
 
-    Raises DataError, with the whole account, where a row must not be trained on, a layout is unknown, or the method
-    needs what the data do not have.
+    `tell` is told how far it is, after each part. Raises DataError, with the whole account, where a row must not be
+    trained on, a layout is unknown, or the method needs what the data do not have.
     """
-    layouts, lines_before = _surveyed(sources, settings, workers)
+    layouts, lines_before = _surveyed(sources, settings, workers, tell)
     checked = Checked(Account(), layouts, lines_before)
     tasks = ((part, before, layouts[part.source]) for part, before in zip(parts(sources), lines_before, strict=True))
-    found = list(workers.map(partial(check_part, settings), tasks))
-    for part in found:
+    found = list[CheckedPart]()
+    for part in workers.map(partial(check_part, settings), tasks):
+        found.append(part)
         checked.account.add(part.account)
         checked.dropped.append(part.dropped)
+        tell(f"checking the rows, {checked.account.read:,}")
     _note_repeats(checked, found, settings)
     checked.check(settings)
     return checked
@@ -96,7 +98,9 @@ def check_part(settings: DataSettings, part: Part, lines_before: int, layout: La
     return CheckedPart(part.name, account, np.array(places, np.int64), np.array(dropped, np.bool_), repeats)
 
 
-def _surveyed(sources: Sources, settings: DataSettings, workers: Workers) -> tuple[tuple[Layout, ...], list[int]]:
+def _surveyed(
+    sources: Sources, settings: DataSettings, workers: Workers, tell: Said
+) -> tuple[tuple[Layout, ...], list[int]]:
     """One layout per source, each of which can serve the method, and the lines before each part in its file."""
     needs = settings.needs
     numbers = [name for name in needs.columns if name != "label"]
@@ -116,6 +120,7 @@ def _surveyed(sources: Sources, settings: DataSettings, workers: Workers) -> tup
         lines_before.append(lines)
         file, lines = part.file, lines + count
         totals[part.source].add(found)
+        tell(f"looking for the layout, {totals[part.source].rows:,} rows")
     layouts = list[Layout]()
     for (path, _), total in zip(sources, totals, strict=True):
         layout = layout_of(total, columns=settings.columns, candidates=needs.candidates, numbers=numbers)

@@ -5,8 +5,7 @@ in parts, by several processes where they are large, and the tokens lie in a mem
 data by a few numbers per row.
 """
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,12 +26,9 @@ from .rows_file import RowsFile
 from .statistics import Statistics, statistics_of
 from .tokens import TokenizedRows
 from .training_rows import PartToTokenise, tokenise
-from .workers import Workers, wanted_processes
+from .workers import Said, Workers, now_and_then, wanted_processes
 
 __all__ = ["Checked", "DataSettings", "Needs", "Prepared", "check", "prepare"]
-
-SAID_EVERY = 30.0  # seconds
-Said = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +46,10 @@ class Prepared:
         return any(not any("messages" in line for line in layout.lines) for layout in self.layouts)
 
 
-def check(sources: Sources, settings: DataSettings) -> Checked:
+def check(sources: Sources, settings: DataSettings, *, said: Said | None = None) -> Checked:
     """What can be said of the rows without a tokenizer. Raises as `check_rows` does."""
     with Workers(_processes(sources)) as workers:
-        return check_rows(sources, settings, workers)
+        return check_rows(sources, settings, workers, now_and_then(said))
 
 
 def prepare(
@@ -91,13 +87,14 @@ def _write(folder: Path, sources: Sources, tokenizer: Tokenizer, *, settings: Da
     """Rows of tokens in `folder`, and what stands beside them. Raises DataError where they must not be trained on."""
     ours = type(tokenizer).__module__.startswith("transformers.")  # other processes find its code where it is
     with Workers(_processes(sources) if ours else 1) as workers, RowsFile.open(folder) as file:
-        checked = check_rows(sources, settings, workers)
+        tell = now_and_then(said)
+        checked = check_rows(sources, settings, workers, tell)
         encoder = Encoder(tokenizer, chat_template=settings.chat_template, eos=settings.eos)
         tasks = _to_tokenise(sources, checked, skipped=len(file.accounts))
-        tell = _now_and_then(said, checked.account.kept, made=sum(account.made for account in file.accounts))
         for blocks, account in workers.map(partial(tokenise, encoder, settings), tasks):
             file.append(blocks, account)
-            tell(account.made)
+            made = sum(account.made for account in file.accounts)
+            tell(f"tokenising, {made:,} rows of {checked.account.kept:,}")
         for account in file.accounts:
             checked.account.add(account)
         try:
@@ -124,20 +121,6 @@ def _processes(sources: Sources) -> int:
     sizes = [size_of(path) for path, _ in sources]
     wanted = wanted_processes()
     return wanted if None in sizes else max(1, min(wanted, sum(size or 0 for size in sizes) // BYTES))
-
-
-def _now_and_then(said: Said | None, total: int, *, made: int) -> Callable[[int], None]:
-    """Takes how many more rows were made, and tells of it twice a minute at most."""
-    due = time.monotonic() + SAID_EVERY
-
-    def tell(more: int) -> None:
-        nonlocal made, due
-        made += more
-        if said is not None and time.monotonic() >= due:
-            due = time.monotonic() + SAID_EVERY
-            said(f"tokenising, {made:,} of {total:,} rows")
-
-    return tell
 
 
 def _opened(folder: Path) -> Prepared:

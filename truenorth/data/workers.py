@@ -10,6 +10,7 @@ import queue
 import signal
 import subprocess
 import sys
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -19,6 +20,8 @@ from typing import Any, Self, TypeVar
 from ..errors import DataError, ModelError
 
 T = TypeVar("T")
+Said = Callable[[str], None]
+SAID_EVERY = 30.0  # seconds
 VARIABLE = "TRUENORTH_DATA_PROCESSES"
 # One thread each: the processes share the cores already.
 ONE_THREAD = {"TOKENIZERS_PARALLELISM": "false", "OMP_NUM_THREADS": "1"}
@@ -31,6 +34,19 @@ def wanted_processes() -> int:
             raise DataError(f"{VARIABLE} must be a count of processes, 1 or more, got {given!r}.")
         return int(given)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def now_and_then(said: Said | None) -> Said:
+    """Passes on what it is told, but at most twice a minute, and nothing of the first half minute."""
+    due = time.monotonic() + SAID_EVERY
+
+    def tell(sentence: str) -> None:
+        nonlocal due
+        if said is not None and time.monotonic() >= due:
+            due = time.monotonic() + SAID_EVERY
+            said(sentence)
+
+    return tell
 
 
 class Workers:

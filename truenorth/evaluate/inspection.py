@@ -11,13 +11,14 @@ from rich.table import Table
 from rich.text import Text
 
 from ..data.boundary import Tokenizer
+from ..data.checking import Sources
 from ..data.layouts import Layout
 from ..data.options import DataSettings
-from ..data.checking import Sources
 from ..data.prepare import Prepared, check, prepare
 from ..data.problems import REASONS, Account
 from ..data.statistics import Lengths, Statistics
 from ..data.tokens import Ints, TokenizedRow, TokenizedRows
+from ..data.workers import Said
 
 SHOWN_START, SHOWN_END = 120, 60  # tokens of a long prompt or response; what lies between is counted
 SHADES = ("", " underline")  # of neighbouring tokens: seen on light and dark, with sixteen colours or with millions
@@ -52,7 +53,12 @@ class Inspection:
 
 
 def inspect(
-    sources: Sources, settings: DataSettings, *, tokenizer: Tokenizer | None = None, batch_size: int = 8
+    sources: Sources,
+    settings: DataSettings,
+    *,
+    tokenizer: Tokenizer | None = None,
+    batch_size: int = 8,
+    said: Said | None = None,
 ) -> Inspection:
     """Read all rows and count; with a tokenizer also prepare them as a run would.
 
@@ -61,9 +67,9 @@ def inspect(
     """
     lenient = settings.replace(refuse=False)
     if tokenizer is None:
-        checked = check(sources, lenient)
+        checked = check(sources, lenient, said=said)
         return Inspection(checked.account, checked.layouts, checked.account.refusal(settings))
-    prepared: Prepared = prepare(sources, tokenizer, settings=lenient)
+    prepared: Prepared = prepare(sources, tokenizer, settings=lenient, said=said)
     return Inspection(
         prepared.account,
         prepared.layouts,
