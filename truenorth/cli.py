@@ -10,10 +10,10 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from .errors import CheckpointError, DataError, ModelError, NumericsError, SettingsError
-from .flags import FLAGS, GENERATE, INSPECT, Given, Spread, takes
+from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SettingsError
+from .flags import FLAGS, GENERATE, INSPECT, PLAN, Given, Spread, takes
 
-REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError)
+REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError)
 DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
 MAKE, LOOK = "Make", "Look"
 
@@ -118,6 +118,29 @@ def inspect(
     from .commands import inspect_command
 
     raise typer.Exit(DONE if inspect_command(data, given, rows=rows, as_json=as_json) else REFUSED)
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
+@takes(PLAN)
+def plan(
+    target: Annotated[str, typer.Argument(metavar="METHOD | run.yaml", help="as for train")],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE ...", help="as for train")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    *,
+    given: Given,
+) -> None:
+    """Say what a run would take, before it is started: memory by part, micro-batches, tokens, time.
+
+    [dim]truenorth plan dpo --model my-sft --data pairs.jsonl
+    truenorth plan dpo --model my-sft --gpu h100 --devices 8 --layout fsdp --prompt-tokens 300 --answer-tokens 200[/]
+
+    No weights are read: a folder with config.json is enough, and with --data the tokenizer.
+    """
+    from .commands import plan_command
+
+    plan_command(target, given, sets=sets or [], as_json=as_json)
 
 
 @app.command(cls=Spread, rich_help_panel=LOOK)

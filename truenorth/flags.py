@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from .errors import SettingsError, did_you_mean
 from .online.sampler import Sampling
+from .planning import Planned
 from .run import Run
 from .settings import table
 
@@ -61,6 +62,9 @@ FLAGS: tuple[Flag, ...] = (
     Flag("precision", "run.precision", panel=MACHINE),
     Flag("tokens-per-micro-batch", "run.tokens_per_micro_batch", metavar="TOKENS", panel=MACHINE),
     Flag("gradient-checkpointing", "run.gradient_checkpointing", "less memory for more time", panel=MACHINE),
+    Flag("layout", "run.layout", panel=MACHINE),
+    Flag("shard-size", "run.shard_size", metavar="PROCESSES", panel=MACHINE),
+    Flag("tensor-size", "run.tensor_size", metavar="PROCESSES", panel=MACHINE),
     Flag("save-every", "run.save_every", metavar="STEPS", panel=MACHINE),
     Flag("keep-checkpoints", "run.keep_checkpoints", panel=MACHINE),
     Flag("eval-every", "run.eval_every", metavar="STEPS", panel=MACHINE),
@@ -88,13 +92,23 @@ GENERATE: tuple[Flag, ...] = (
     Flag("seed", "sampling.seed", panel="Sampling"),
     replace(FLAGS[7], panel="Options"),
 )
+_PLANNED = ("model", "data", "columns", "chat-template", "trust-remote-code", "max-length", "too-long", "on-problem",
+            "ties", "pairing", "batch-size", "reference", "lora", "precision", "tokens-per-micro-batch",
+            "gradient-checkpointing", "layout", "shard-size", "tensor-size")  # fmt: skip
+PLAN: tuple[Flag, ...] = (
+    *(flag for flag in FLAGS if flag.name in _PLANNED),
+    *(
+        Flag(name.replace("_", "-"), f"planned.{name}", metavar="KIND" if name == "gpu" else "", panel="Plan")
+        for name in Planned.model_fields
+    ),
+)
 MANY = frozenset(
     {"--data", "-d", "--eval-data", "--columns", "--set", "-s", "--prompt", "-p"}
 )  # take several values after one flag
 METAVARS = {"integer": "N", "number": "X", "string": "TEXT"}
 ROWS: Mapping[str, Mapping[str, Any]] = {
     f"{owner}.{row['name']}": row
-    for owner, settings in (("run", Run), ("sampling", Sampling))
+    for owner, settings in (("run", Run), ("sampling", Sampling), ("planned", Planned))
     for row in table(settings)
 }
 

@@ -16,11 +16,12 @@ from .errors import CheckpointError, SettingsError
 from .evaluate.preferences import held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
-from .files import write_json
-from .models.load import context_of, load_tokenizer
+from .models.load import config_of, context_of, load_tokenizer
 from .models.modes import evaluating
-from .models.origin import fingerprint
+from .models.origin import base_of_adapter, fingerprint
+from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
+from .processes import Group, joined
 from .recipe import Recipe
 from .run import DataSource, Run
 from .session import Session, begin, first_step
@@ -56,18 +57,28 @@ def align(
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
-    watch = watch or Silent()
+    with joined() as world:
+        return _start(recipe, run, world, resume=resume, watch=watch if watch and world.first else Silent())
+
+
+def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch) -> Result:
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-    directory = RunDirectory(run.out)
+    directory = RunDirectory(run.out, writes=world.first)
     directory.refuse_if_held()
-    check_directory(run.out, asked, resume=resume)
+    if world.first:
+        check_directory(run.out, asked, resume=resume)
+    sharding = _sharding(run, world, watch)
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
     if run.chat_template is not None:
         tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
     watch.stage("reading the data")
-    settings = _data_settings(recipe, run)
-    rows = prepare(_paths(run.data), tokenizer, settings=settings)
-    unseen = prepare(_paths(run.eval_data), tokenizer, settings=settings) if run.eval_data else None
+    settings = data_settings(recipe, run)
+    rows = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
+    unseen = None
+    if run.eval_data:
+        unseen = world.in_turn(
+            lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage)
+        )
     if rows.plain_text and tokenizer.chat_template is not None:
         watch.said(
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
@@ -75,10 +86,26 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
         )
     _must_fit(run, [rows] if unseen is None else [rows, unseen])
     with directory.held():  # only now: a run that is refused leaves nothing behind
-        check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
+        if world.first:
+            check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
-        write_json(directory.file("account.json"), _account(rows))
-        return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch)
+        directory.write("account.json", _account(rows))
+        return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch, sharding=sharding)
+
+
+def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
+    """How the processes hold the model. Raises SettingsError for a layout that does not fit, before one is loaded."""
+    gpu, further = torch.cuda.is_available(), base_of_adapter(run.model) is not None
+    sizes = sizes_of(run, world.size, gpu=gpu, adapter=further or run.lora is not None)
+    check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes.slices)
+    if further and sizes.slices > 1:
+        raise SettingsError(
+            f"{run.model} is an adapter, and a loaded adapter cannot be sliced. Use --layout data or fsdp, or merge "
+            "it into its base model first."
+        )
+    if world.size > 1:
+        watch.said(f"{world.size} processes hold the model as {sizes}.")
+    return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))
 
 
 def _train(
@@ -89,27 +116,29 @@ def _train(
     *,
     data: tuple[Prepared, Prepared | None],
     watch: Watch,
+    sharding: Sharding,
 ) -> Result:
     """From prepared rows to the report."""
+    world = sharding.processes.world
     same = identity(methods.dump(recipe), data[0].rows.identity, fingerprint(run.model))
-    last = checkpoint.newest(directory.checkpoints)
+    last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
     rows, context = (data[1] or data[0]).rows, context_of(run.model, trust_remote_code=run.trust_remote_code)
     asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
     prompts = sample_prompts(asked, run.samples, context=context)
-    session = begin(recipe, run, data, saved=saved, watch=watch)
+    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=sharding)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
 
     before = _before(session, recipe, directory, sample=sample, watch=watch)
-    torch.manual_seed(run.seed)
+    torch.manual_seed(run.seed + session.data.rank)  # of dropout, which differs with the rows
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
-    if saved is not None and last is not None and saved.step == session.steps.count and directory.report.exists():
+    if saved is not None and saved.step == session.steps.count and world.first_says(directory.report.exists()):
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     if last is not None:
-        progress = checkpoint.restore(last, [session.player])
+        progress = checkpoint.restore(last, [session.player], world)
         watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")
     watch.total_steps(session.steps.count)
     watch.stage("training")
@@ -121,10 +150,11 @@ def _train(
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     shown = (prompts, before["answers"], sample())
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
-    return Result(run.out, write_report(directory.out), interrupted=False, summary=summary)
+    report = write_report(directory.out) if directory.writes else directory.report
+    return Result(run.out, report, interrupted=False, summary=summary)
 
 
-def _data_settings(recipe: Recipe, run: Run) -> DataSettings:
+def data_settings(recipe: Recipe, run: Run) -> DataSettings:
     """What the data layer must know of the run, and of what the objective reads."""
     objective = recipe.objective
     needs = Needs(candidates=objective.candidates, rewards="rewards" in objective.reads, columns=objective.columns)
@@ -164,7 +194,7 @@ def _before(
 ) -> dict[str, Any]:
     """What was measured before the first step; read from before.json when a resumed run has it already."""
     file = directory.file("before.json")
-    if file.exists():
+    if session.sharding.processes.world.first_says(file.exists()):
         return json.loads(file.read_text())
     watch.stage("checking the first step")
     check = first_step(recipe, session)
@@ -176,7 +206,7 @@ def _before(
         "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."]
         * bool(session.policy.scorer.fallback),
     }
-    write_json(file, found)
+    directory.write(file.name, found)
     return found
 
 
@@ -185,7 +215,8 @@ def _held_out(session: Session) -> dict[str, float]:
     if session.held_out is None:
         return {}
     with evaluating(session.policy.model):
-        return held_out(session.player, session.held_out, session.held_out_references, budget=session.budget)
+        rows, references = session.held_out, session.held_out_references
+        return held_out(session.player, rows, references, budget=session.budget, group=session.data)
 
 
 def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
@@ -200,6 +231,7 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         eval_every=run.eval_every or quarter,
         evaluate=None if session.held_out is None else lambda: _held_out(session),
         watch=watch.logged,
+        processes=session.sharding.processes,
     )
 
 

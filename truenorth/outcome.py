@@ -17,6 +17,7 @@ from .data.tokens import Ints
 from .files import write_json
 from .models.export import export
 from .models.policy import Policy
+from .models.sharding import whole_weights
 from .online.prompts import as_turn, read_prompts
 from .online.sampler import Sampling, encode, generate
 from .recipe import Recipe
@@ -85,7 +86,8 @@ def summarise(
         "tokens": progress.tokens,
         "seconds": progress.seconds,
         "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-        "processes": 1,
+        "processes": session.sharding.processes.world.size,
+        "layout": str(session.sharding.sizes),
         "parameters": sum(p.numel() for p in parameters),
         "trainable_parameters": sum(p.numel() for p in session.player.parameters),
         "device": torch.cuda.get_device_name()
@@ -111,7 +113,13 @@ def finish(
     summary: Mapping[str, Any],
     samples: tuple[Sequence[Ints], Sequence[str], Sequence[str]],
 ) -> None:
-    """Write samples.json, summary.json and the final model. `samples` are prompts, answers before and after."""
+    """Write samples.json, summary.json and the final model, which all processes put together and the first writes.
+
+    `samples` are prompts, answers before and after.
+    """
+    weights = whole_weights(session.policy.model, session.sharding.processes.world)
+    if not directory.writes:
+        return
     shown = [
         {"prompt": str(tokenizer.decode(prompt, skip_special_tokens=True)), "before": old, "after": new}
         for prompt, old, new in zip(*samples, strict=True)
@@ -122,6 +130,7 @@ def finish(
         session.policy.model,
         tokenizer,
         directory.final,
+        weights=weights,
         start=start,
         dtype=session.stored_in,
         card=model_card(summary, directory),

@@ -68,6 +68,16 @@ class Run(Settings):
     precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="of the matrix products")
     lora: LoRA | None = Field(default=None, description="train low-rank adapters; none: all weights")
     gradient_checkpointing: bool = False
+    layout: Literal["auto", "data", "fsdp", "tensor"] = Field(
+        default="auto",
+        description="how several processes hold the model; auto: fsdp for all weights on GPUs, else data",
+    )
+    shard_size: PositiveInt | None = Field(
+        default=None, description="fsdp: processes that share the weights; none: all of them"
+    )
+    tensor_size: PositiveInt | None = Field(
+        default=None, description="processes that slice each layer; none: 1, or all with the layout tensor"
+    )
     dropout: bool = Field(default=False, description="leave the model's own dropout on")
     save_every: PositiveInt | None = Field(default=None, description="steps between checkpoints; none: four in a run")
     keep_checkpoints: PositiveInt = Field(default=2, description="newest checkpoints kept")

@@ -8,6 +8,7 @@ from peft import PeftModel
 
 from .data.cache import cache_folder
 from .data.loader import Steps
+from .data.packing import PackedBatch
 from .data.prepare import Prepared
 from .data.tokens import TokenizedRows
 from .errors import SettingsError
@@ -20,7 +21,9 @@ from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
 from .models.references import Cached, Frozen
 from .models.scored_references import Scores, Start, score_references
+from .models.sharding import WHOLE, Sharding
 from .models.storage import store_frozen
+from .processes import Group
 from .recipe import Recipe
 from .run import Run
 from .train.budget import find_budget
@@ -42,10 +45,26 @@ class Session:
     budget: int  # tokens per micro-batch
     native: str  # the model's own attention, to generate with
     stored_in: torch.dtype  # of the checkpoint that the policy started from
+    sharding: Sharding = WHOLE
+
+    @property
+    def data(self) -> Group:
+        """The processes that have different rows."""
+        return self.sharding.processes.data
+
+    def first_batch(self) -> PackedBatch:
+        """The largest of this process's in the first step."""
+        return self.steps.batches(0, budget=self.budget, part=self.data.rank, parts=self.data.size)[0]
 
 
 def begin(
-    recipe: Recipe, run: Run, data: tuple[Prepared, Prepared | None], *, saved: Progress | None, watch: Watch
+    recipe: Recipe,
+    run: Run,
+    data: tuple[Prepared, Prepared | None],
+    *,
+    saved: Progress | None,
+    watch: Watch,
+    sharding: Sharding = WHOLE,
 ) -> Session:
     """Load the model and make it ready to train on `data` (rows to train on, held-out rows).
 
@@ -54,16 +73,17 @@ def begin(
     """
     train, held_out = data[0].rows, None if data[1] is None else data[1].rows
     watch.stage("loading the model")
-    torch.manual_seed(run.seed)  # for a fresh adapter
-    model, stored_in = load_policy(run)
+    torch.manual_seed(run.seed)  # for a fresh adapter, the same in every process
+    model, stored_in = load_policy(run, sharding)
     native = native_attention(base_of(model))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    precision: Precision = fast_precision(device) if run.precision == "auto" else run.precision
+    world = sharding.processes.world
+    precision: Precision = world.first_says(fast_precision(device)) if run.precision == "auto" else run.precision
     if saved is not None:
         precision = saved.precision  # what the run began with, whatever this machine is good at
     if precision == "bfloat16":
         store_frozen(model)
-    policy = Policy.of(model.to(device), precision)  # pyright: ignore[reportArgumentType]  -- annotated wrongly there
+    policy = sharding.shard(Policy.of(sharding.move(model, device), precision))
     if policy.scorer.fallback:
         watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")
     if run.gradient_checkpointing:
@@ -78,10 +98,10 @@ def begin(
             f"The warm-up takes {late} of the run's {steps.count} steps: the learning rate reaches "
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
-    budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch)
+    budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch, sharding=sharding)
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
-    start = Start(policy, run.model, cache_folder(), budget, run.trust_remote_code)
+    start = Start(policy, run.model, cache_folder(), budget, run.trust_remote_code, sharding)
     with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
         references = score_references(recipe.references, start, used)
     return Session(
@@ -94,10 +114,11 @@ def begin(
         budget=budget,
         native=native,
         stored_in=stored_in,
+        sharding=sharding,
     )
 
 
-def load_policy(run: Run) -> tuple[Model, torch.dtype]:
+def load_policy(run: Run, sharding: Sharding = WHOLE) -> tuple[Model, torch.dtype]:
     """The model that is trained, its parameters float32 and asking for gradients, and the dtype it was stored in."""
     if run.lora is not None and base_of_adapter(run.model) is not None:
         raise SettingsError(
@@ -106,11 +127,12 @@ def load_policy(run: Run) -> tuple[Model, torch.dtype]:
         )
     model = load_model(run.model, trust_remote_code=run.trust_remote_code)
     stored_in = stored_dtype(run.model, trust_remote_code=run.trust_remote_code)
-    if run.lora is not None:
-        lora = run.lora
-        alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
-        model = with_lora(model, rank=lora.rank, alpha=alpha, targets=lora.targets, dropout=lora.dropout)
-    elif isinstance(model, PeftModel):
+    with sharding.sliced(base_of(model)):
+        if (lora := run.lora) is not None:
+            alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
+            adapted = with_lora(model, rank=lora.rank, alpha=alpha, targets=lora.targets, dropout=lora.dropout)
+            return adapted, stored_in
+    if isinstance(model, PeftModel):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".lora_" in name)
     else:
@@ -123,9 +145,9 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
     own = (Frozen, Cached)
     if not all(isinstance(r, own) and getattr(r, "path", None) is None for r in recipe.references.values()):
         return None
-    batch = session.steps.batches(0, budget=session.budget)[0]
     with evaluating(session.policy.model):
-        return check_first_step(session.player, batch, session.references, precision=session.policy.precision)
+        batch, precision = session.first_batch(), session.policy.precision
+        return check_first_step(session.player, batch, session.references, precision=precision)
 
 
 def _player(recipe: Recipe, policy: Policy) -> Player:
@@ -139,14 +161,23 @@ def _player(recipe: Recipe, policy: Policy) -> Player:
     )
 
 
-def _budget(run: Run, player: Player, steps: Steps, *, watch: Watch) -> int:
+def _budget(run: Run, player: Player, steps: Steps, *, watch: Watch, sharding: Sharding) -> int:
     """Tokens per micro-batch, found by running the largest one."""
     watch.stage("trying the largest micro-batch")
 
     def trial(budget: int) -> None:
-        player.log_probs(steps.largest(budget=budget)).total.sum().backward()
+        try:
+            player.log_probs(steps.largest(budget=budget)).total.sum().backward()
+        except torch.cuda.OutOfMemoryError as error:
+            if not sharding.in_step:
+                raise
+            raise SettingsError(  # the others wait in the middle of a layer: there is no second try
+                f"a micro-batch of {budget} tokens does not fit in the GPU's memory. Give a smaller "
+                "--tokens-per-micro-batch, or switch on --gradient-checkpointing."
+            ) from error
         player.optimizer.zero_grad(set_to_none=True)
 
-    device = player.parameters[0].device
     longest = int(steps.rows.lengths[steps.used()].max())
-    return find_budget(trial, longest, wanted=run.tokens_per_micro_batch, device=device, said=watch.said)
+    return find_budget(
+        trial, longest, wanted=run.tokens_per_micro_batch, said=watch.said, world=sharding.processes.world
+    )

@@ -2,6 +2,8 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.tiny import rows_of
 from truenorth.data.loader import Steps
@@ -52,7 +54,7 @@ def test_a_share_says_how_much_of_a_source_an_epoch_takes(share: float, taken: i
 
 def test_used_is_every_row_that_some_step_takes() -> None:
     steps = Steps(tokenized(20), 3, max_steps=4)
-    assert steps.used() == sorted(set(all_indices(steps)))
+    assert steps.used().tolist() == sorted(set(all_indices(steps)))
     assert len(steps.used()) == 12
 
 
@@ -63,6 +65,22 @@ def test_the_largest_micro_batch_is_as_large_as_any_of_the_run() -> None:
     seen = [len(batch.tokens) for step in range(steps.count) for batch in steps.batches(step, budget=100)]
     assert largest <= 100
     assert largest >= 0.9 * max(seen)
+
+
+@given(
+    lengths=st.lists(st.integers(1, 30), min_size=1, max_size=12), size=st.integers(1, 6), budget=st.integers(5, 60)
+)
+def test_the_largest_micro_batch_takes_the_longest_rows_that_still_fit(
+    lengths: list[int], size: int, budget: int
+) -> None:
+    rows = TokenizedRows.of(rows_of([(n, (1, 1)) for n in lengths]))
+    wanted, room = list[int](), budget
+    for length in sorted(rows.lengths.tolist(), reverse=True):
+        if not wanted or (len(wanted) < size and length <= room):
+            wanted.append(length)
+            room -= length
+    found = Steps(rows, size, max_steps=len(lengths)).largest(budget=budget)
+    assert rows.lengths[list(found.rows)].tolist() == wanted
 
 
 def test_a_share_that_takes_no_row_is_refused() -> None:

@@ -1,14 +1,17 @@
 """Which rows each optimizer step trains on: a function of the seed and the step, so resuming needs only the step."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
+import numpy.typing as npt
 
 from ..errors import DataError
 from .packing import PackedBatch, divide, pack, split_by_tokens
 from .tokens import TokenizedRows
+
+Indices = Sequence[int] | npt.NDArray[np.int64]  # places of rows in the data
 
 
 class Steps:
@@ -58,35 +61,39 @@ class Steps:
         places = (divmod(place, self.epoch_length) for place in range(first, last))
         return [int(self._order(epoch)[place]) for epoch, place in places]
 
-    def used(self) -> list[int]:
-        """Every row that some step takes, once."""
-        epochs = range(-(-self.prompts // self.epoch_length))
-        orders = [self._order(epoch)[: self.prompts - epoch * self.epoch_length] for epoch in epochs]
-        return np.unique(np.concatenate(orders)).tolist()
+    def used(self) -> npt.NDArray[np.int64]:
+        """Every row that some step takes, once, in the order of the data."""
+        taken = np.zeros(len(self.rows), np.bool_)
+        for epoch in range(-(-self.prompts // self.epoch_length)):
+            taken[self._order(epoch)[: self.prompts - epoch * self.epoch_length]] = True
+            if taken.all():
+                break
+        return np.flatnonzero(taken)
 
     def batches(self, step: int, *, budget: int, part: int = 0, parts: int = 1) -> list[PackedBatch]:
         """The micro-batches of step `step`, of at most `budget` tokens each, the largest first.
 
         With several `parts` those of one of them. A step's rows do not depend on `parts`.
         """
-        return batches(self.rows, self.indices(step), budget=budget, part=part, parts=parts)
+        return list(batches(self.rows, self.indices(step), budget=budget, part=part, parts=parts))
 
     def largest(self, *, budget: int) -> PackedBatch:
         """A micro-batch as large as any of the run: the longest row, and whatever fills the budget best beside it."""
-        used = np.asarray(self.used())
+        used = self.used()
         by_length = used[np.argsort(-self.rows.lengths[used], kind="stable")]
-        chosen, room = [int(by_length[0])], budget - int(self.rows.lengths[by_length[0]])
-        alike = by_length[1:][self.rows.candidates[by_length[1:]] == self.rows.candidates[chosen[0]]]
-        for i in alike.tolist():
-            if len(chosen) < self.batch_size and self.rows.lengths[i] <= room:
-                chosen.append(i)
-                room -= int(self.rows.lengths[i])
+        alike = by_length[self.rows.candidates[by_length] == self.rows.candidates[by_length[0]]]
+        falling = -self.rows.lengths[alike]
+        chosen, at, room = list[int](), 0, budget
+        while at < len(alike) and len(chosen) < self.batch_size:
+            chosen.append(int(alike[at]))
+            room += int(falling[at])
+            at = max(at + 1, int(np.searchsorted(falling, -room)))  # the next one that fits, the longest of them
         return pack([self.rows[i] for i in chosen], chosen)
 
 
 def batches(
     rows: TokenizedRows, indices: Sequence[int], *, budget: int, part: int = 0, parts: int = 1
-) -> list[PackedBatch]:
+) -> Iterator[PackedBatch]:
     """`indices` of `rows`, packed into micro-batches of at most `budget` tokens, the largest first.
 
     With several `parts` the share of one of them. Shares have about as many tokens each, and the same number of
@@ -98,8 +105,8 @@ def batches(
         [[share[p] for p in places] for places in split_by_tokens(long.tolist(), many.tolist(), budget)]
         for share, long, many in ((share, lengths[share], candidates[share]) for share in shares)
     ]
-    packed = [pack([rows[indices[p]] for p in places], [indices[p] for p in places]) for places in splits[part]]
-    if missing := max(map(len, splits)) - len(packed):
+    for places in splits[part]:
+        yield pack([rows[indices[p]] for p in places], [indices[p] for p in places])
+    for _ in range(max(map(len, splits)) - len(splits[part])):
         shortest = indices[int(lengths.argmin())]
-        packed += [replace(pack([rows[shortest]], [shortest]), filler=True)] * missing
-    return packed
+        yield replace(pack([rows[shortest]], [shortest]), filler=True)

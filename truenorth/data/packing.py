@@ -6,6 +6,7 @@
 A response's last token predicts nothing, so it is a target but no input: it never enters the model.
 """
 
+import heapq
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Self
@@ -137,11 +138,11 @@ def divide(lengths: Sequence[int], parts: int) -> list[list[int]]:
     [[1, 3], [0, 2]]
     """
     shares: list[list[int]] = [[] for _ in range(parts)]
-    tokens = [0] * parts
+    emptiest = [(0, part) for part in range(parts)]  # a heap of (tokens, part)
     for i in sorted(range(len(lengths)), key=lambda i: (-lengths[i], i)):
-        least = tokens.index(min(tokens))
-        shares[least].append(i)
-        tokens[least] += lengths[i]
+        tokens, part = heapq.heappop(emptiest)
+        shares[part].append(i)
+        heapq.heappush(emptiest, (tokens + lengths[i], part))
     return shares
 
 

@@ -7,6 +7,7 @@ import torch
 
 from ..data.loader import batches
 from ..data.tokens import TokenizedRows
+from ..processes import ALONE, Group
 from ..proportions import wilson
 from ..train.metrics import Metrics
 from ..train.step import Player, Scores, score
@@ -14,14 +15,19 @@ from ..train.step import Player, Scores, score
 
 @torch.no_grad()
 def held_out(
-    player: Player, rows: TokenizedRows, references: Mapping[str, Scores], *, budget: int
+    player: Player, rows: TokenizedRows, references: Mapping[str, Scores], *, budget: int, group: Group = ALONE
 ) -> dict[str, float]:
-    """Means of all metrics over `rows`, with `rewards/accuracies/low` and `/high`, a 95 % interval, and `count`."""
+    """Means of all metrics over `rows`, with `rewards/accuracies/low` and `/high`, a 95 % interval, and `count`.
+
+    The processes of `group` share the rows out; each gets the means over all.
+    """
     metrics = Metrics()
     device = player.parameters[0].device
-    for batch in batches(rows, range(len(rows)), budget=budget):
+    for batch in batches(rows, range(len(rows)), budget=budget, part=group.rank, parts=group.size):
         candidates = score([player], batch.to(device), references)[0]
-        metrics.add(candidates, player.objective(candidates), player.objective)
+        if not batch.filler:
+            metrics.add(candidates, player.objective(candidates), player.objective)
+    metrics = metrics.over(group)
     means = metrics.means() | {"count": float(metrics.prompts)}  # rows of weight 0 do not count
     if (accuracy := means.get("rewards/accuracies")) is not None and not math.isnan(accuracy):
         low, high = wilson(accuracy * metrics.trials, metrics.trials)

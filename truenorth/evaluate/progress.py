@@ -1,6 +1,5 @@
 """How a run shows itself while it goes: a live line in a terminal, a few plain lines anywhere else."""
 
-import os
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
@@ -9,6 +8,8 @@ from typing import Protocol, Self
 from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
+
+from ..launch import place
 
 SHOWN: tuple[tuple[str, str, str], ...] = (  # metric, what the line calls it, format
     ("loss", "loss", ".4f"),
@@ -168,7 +169,7 @@ class TerminalWatch:
 
 def watching(console: Console) -> TerminalWatch | QuietWatch | Silent:
     """The watch that suits where `console` writes to, as a context: the first process alone speaks."""
-    if os.environ.get("RANK", "0") != "0":
+    if place().rank != 0:
         return Silent()
     return TerminalWatch(console) if console.is_terminal else QuietWatch(console)
 

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from peft import PeftModel
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from transformers import PreTrainedTokenizerBase
 
 from ..files import write_json
 from .logprobs import Model, base_of
@@ -14,10 +15,18 @@ from .origin import base_of_adapter
 
 
 def export(
-    model: Model, tokenizer: PreTrainedTokenizerBase, folder: Path, *, start: str, dtype: torch.dtype, card: str
+    model: Model,
+    tokenizer: PreTrainedTokenizerBase,
+    folder: Path,
+    *,
+    weights: Mapping[str, torch.Tensor],
+    start: str,
+    dtype: torch.dtype,
+    card: str,
 ) -> None:
     """Write `model`, its tokenizer, chat template, generation settings and `card` to `folder`, whole or not at all.
 
+    `weights` are the model's, by name, or those of its adapter.
     `start` is where the policy came from: an adapter's base, or an adapter that was trained further. Full weights are
     written in `dtype`, the one the start was stored in.
     """
@@ -29,9 +38,9 @@ def export(
         for config in model.peft_config.values():
             config.base_model_name_or_path = str(Path(base).resolve()) if Path(base).is_dir() else base
         # the base has its embeddings already, and they are not trained
-        model.save_pretrained(str(new), safe_serialization=True, save_embedding_layers=False)
+        model.save_pretrained(str(new), state_dict=weights, save_embedding_layers=False)
     else:
-        model.save_pretrained(new, state_dict=_cast(model, dtype), safe_serialization=True)
+        model.save_pretrained(new, state_dict=_cast(weights, dtype))
         config = json.loads((new / "config.json").read_text())  # it names the dtype of the model in memory
         write_json(new / "config.json", config | {"dtype": str(dtype).removeprefix("torch.")})
     tokenizer.save_pretrained(new)
@@ -41,11 +50,11 @@ def export(
     new.rename(folder)
 
 
-def _cast(model: PreTrainedModel, dtype: torch.dtype) -> dict[str, torch.Tensor]:
+def _cast(whole: Mapping[str, torch.Tensor], dtype: torch.dtype) -> dict[str, torch.Tensor]:
     """The weights in `dtype`. Tied ones stay one tensor: transformers then writes them once."""
     cast: dict[tuple[int, torch.Size], torch.Tensor] = {}
     weights: dict[str, torch.Tensor] = {}
-    for name, tensor in model.state_dict().items():
+    for name, tensor in whole.items():
         place = (tensor.data_ptr(), tensor.shape)
         if place not in cast:
             cast[place] = tensor.detach().to(dtype) if tensor.is_floating_point() else tensor

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
@@ -77,14 +77,19 @@ def context_of(path: str, *, trust_remote_code: bool = False) -> int | None:
 
     Raises ModelError if there is no configuration to read.
     """
+    config = config_of(path, trust_remote_code=trust_remote_code)
+    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
+    return positions if isinstance(positions, int) and positions > 0 else None
+
+
+def config_of(path: str, *, trust_remote_code: bool = False) -> PretrainedConfig:
+    """A model's configuration, of an adapter that of its base. Raises ModelError if there is none to read."""
     must_exist(path)
     source = base_of_adapter(path) or path
     try:
-        config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
+        return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ImportError, ValueError) as error:
         raise ModelError(f"the configuration of {source!r} cannot be read: {_first_line(error)}") from error
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    return positions if isinstance(positions, int) and positions > 0 else None
 
 
 def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str, dropout: float) -> PeftModel:

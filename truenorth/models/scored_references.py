@@ -8,16 +8,19 @@ from pathlib import Path
 import torch
 from peft import PeftModel
 
+from ..data.loader import Indices
 from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
 from .load import load_model
+from .logprobs import base_of
 from .modes import evaluating
 from .origin import fingerprint
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
 from .references import Cached, Frozen, OtherModel, Reference
+from .sharding import WHOLE, Sharding, whole
 from .storage import frozen_copy, store_frozen
 
 Scores = Callable[[PackedBatch], LogProbs]
@@ -32,6 +35,7 @@ class Start:
     cache: Path  # folder for computed log-probs
     budget: int  # tokens per micro-batch
     trust_remote_code: bool = False
+    sharding: Sharding = WHOLE  # of the policy, and of whatever is loaded besides
 
     @property
     def precision(self) -> Precision:
@@ -39,7 +43,7 @@ class Start:
 
 
 def score_references(
-    references: Mapping[str, Reference], start: Start, used: Sequence[tuple[TokenizedRows, Sequence[int]]]
+    references: Mapping[str, Reference], start: Start, used: Sequence[tuple[TokenizedRows, Indices]]
 ) -> list[dict[str, Scores]]:
     """For each data set of `used`, with the rows that will be asked for, what scores it under each reference.
 
@@ -52,8 +56,8 @@ def score_references(
             case Cached(path=path):
                 source = start.policy if path is None else _other(path, start)
                 for (rows, indices), found in zip(used, scores, strict=True):
-                    cache = ReferenceCache(_cache_file(path or start.path, start, rows), rows)
-                    cache.fill(indices, source, budget=start.budget)
+                    cache = _cache(path or start.path, start, rows)
+                    cache.fill(indices, source, budget=start.budget, group=start.sharding.processes.data)
                     found[name] = cache.log_probs
             case OtherModel(path=path):
                 live = _no_gradients(_other(path, start).log_probs)
@@ -76,18 +80,19 @@ def _other(path: str, start: Start) -> Policy:
     model = load_model(path, trust_remote_code=start.trust_remote_code)
     if start.precision == "bfloat16":
         store_frozen(model)
-    model.to(start.policy.device)  # pyright: ignore[reportArgumentType]  -- transformers annotates it wrongly
     ours, theirs = (m.get_input_embeddings().num_embeddings for m in (start.policy.model, model))
     if ours != theirs:
         raise ModelError(
             f"the reference {path} has a vocabulary of {theirs} tokens, the policy one of {ours}: "
             "their log-probs do not compare. A reference must share the policy's tokenizer."
         )
-    return Policy.of(model, start.precision)
+    with start.sharding.sliced(base_of(model)):
+        model = start.sharding.move(model, start.policy.device)
+    return start.sharding.shard(Policy.of(model, start.precision))
 
 
 def _frozen(start: Start) -> Scores:
-    """The policy as it is now: its fresh adapter switched off, or a copy."""
+    """The policy as it is now: its fresh adapter switched off, or a copy. What is sharded is loaded a second time."""
     model = start.policy.model
     if isinstance(model, PeftModel) and _is_fresh(model):
 
@@ -96,6 +101,8 @@ def _frozen(start: Start) -> Scores:
                 return start.policy.log_probs(batch)
 
         return without_adapter
+    if start.sharding.in_step:
+        return _other(start.path, start).log_probs
     frozen = frozen_copy(model, half=start.precision == "bfloat16")  # its own config: attention is chosen per config
     return Policy(frozen, start.policy.scorer.on(frozen), start.precision).log_probs
 
@@ -106,10 +113,12 @@ def _is_fresh(model: PeftModel) -> bool:
     A loaded adapter is part of the reference.
     """
     zero = (".lora_B.", ".lora_embedding_A.", ".modules_to_save.")  # at first, or not there
-    return not any(bool(p.any()) for name, p in model.named_parameters() if any(part in name for part in zero))
+    return not any(bool(whole(p).any()) for name, p in model.named_parameters() if any(part in name for part in zero))
 
 
-def _cache_file(path: str, start: Start, rows: TokenizedRows) -> Path:
+def _cache(path: str, start: Start, rows: TokenizedRows) -> ReferenceCache:
     way = f"{start.precision} {start.policy.scorer.shared}"
     key = hashlib.sha256(f"{fingerprint(path)} {rows.fingerprint} {way}".encode()).hexdigest()
-    return start.cache / "references" / f"{key[:32]}.npy"
+    file = start.cache / "references" / f"{key[:32]}.npy"
+    world = start.sharding.processes.world
+    return world.in_turn(lambda: ReferenceCache(file, rows, writes=world.first))

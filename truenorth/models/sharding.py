@@ -15,6 +15,7 @@ from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
@@ -29,6 +30,8 @@ from ..processes import ALONE, Group, Processes
 from .logprobs import Model, backbone, base_of
 from .policy import Policy
 
+ADAPTER = (".lora_", ".modules_to_save.")  # in the names of an adapter's parameters
+FITTING = 0.7  # share of a GPU's free memory that a whole model may take for a moment
 LayoutName = Literal["auto", "data", "fsdp", "tensor"]
 
 
@@ -136,11 +139,11 @@ class Sharding:
         plan, _, _ = model._resolve_parallel_plans(asked)  # pyright: ignore[reportPrivateUsage]  -- no public name
         apply_tensor_parallelism(model, mesh, plan)
         model.tie_weights()  # slicing has made new parameters of them
-        tied: Any = model
-        tied.config.distributed_config, tied._device_mesh = asked, mesh
+        seen: Any = model
+        seen.config.distributed_config, seen._device_mesh = asked, mesh
         yield
         # Left there, transformers would gather and wait by itself when the model is written.
-        tied.config.distributed_config, tied._device_mesh = None, None
+        del seen.config.distributed_config, seen._device_mesh
 
     def shard(self, policy: Policy) -> Policy:
         """`policy` with its parameters shared out, whatever its model: layer by layer, and the rest as one."""
@@ -159,10 +162,21 @@ class Sharding:
         register_fsdp_forward_method(root, "token_log_probs")
         return replace(policy, scorer=replace(policy.scorer, entry=root.token_log_probs))
 
+    def move(self, model: Model, device: torch.device) -> Model:
+        """`model` on `device`; one to be sharded that is too large for a GPU stays until `shard` moves its layers."""
+        if device.type == "cuda" and self.sizes.shards > 1:
+            size = sum(p.numel() * p.element_size() for p in model.parameters())
+            if size > FITTING * torch.cuda.mem_get_info()[0]:
+                return model
+        return model.to(device)  # pyright: ignore[reportArgumentType, reportReturnType]  -- annotated wrongly there
+
     @property
     def in_step(self) -> bool:
         """Whether a forward pass of one process waits for others."""
         return self.sizes.shards > 1 or self.sizes.slices > 1
+
+
+WHOLE = Sharding(Sizes(), Processes(), None)
 
 
 def layers_of(model: Model) -> Sequence[nn.Module]:
@@ -179,16 +193,23 @@ def local(tensor: Tensor) -> Tensor:
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
 
 
-def whole_weights(model: Model, world: Group) -> dict[str, Tensor]:
-    """Every weight of `model`, gathered: on the first process, in the machine's memory. The others get none.
+def whole(tensor: Tensor) -> Tensor:
+    """`tensor` put together from all processes, which must all ask."""
+    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
-    Tied weights stay one tensor.
+
+def whole_weights(model: Model, world: Group) -> dict[str, Tensor]:
+    """Every weight of `model`, of an adapted one every weight of its adapter, put together in the machine's memory.
+
+    Only the first process gets them. Tied weights stay one tensor.
     """
     gathered: dict[int, Tensor] = {}
     weights: dict[str, Tensor] = {}
     for name, tensor in model.state_dict(keep_vars=True).items():
+        if isinstance(model, PeftModel) and not any(part in name for part in ADAPTER):
+            continue
         if id(tensor) not in gathered:
-            full = tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
-            gathered[id(tensor)] = full.detach().cpu() if world.first else full.new_empty(0)
+            full = whole(tensor).detach()
+            gathered[id(tensor)] = full.cpu() if world.first else full.new_empty(0)
         weights[name] = gathered[id(tensor)]
     return weights if world.first else {}

@@ -10,6 +10,8 @@ from pathlib import Path
 import torch
 
 from ..errors import SettingsError
+from ..launch import place
+from ..processes import ALONE, Group
 
 USUAL = 4096  # tokens; past it a CPU gains nothing, and a GPU starts from there
 SHARE = 0.85  # of the machine's memory that a run may plan for
@@ -20,21 +22,26 @@ def find_budget(
     longest: int,
     *,
     wanted: int | None,
-    device: torch.device,
     said: Callable[[str], None],
+    world: Group = ALONE,
 ) -> int:
     """The largest budget, of `wanted` and its halves, whose largest micro-batch fits. Never below the longest row.
 
     `trial(budget)` runs the forward and backward pass of the largest micro-batch and leaves no trace. On a GPU what
     does not fit raises and is halved; on a CPU the kernel would kill us, so a quarter is run first and its growth of
-    resident memory held against the machine's limit. Raises SettingsError if one row alone does not fit.
+    resident memory held against this process's share of the machine's limit. All processes of `world` get the least
+    of theirs. Raises SettingsError if one row alone does not fit.
     """
     budget = max(wanted or USUAL, longest)
     if wanted is not None and wanted < longest:
         said(f"tokens_per_micro_batch is raised from {wanted} to {longest}: the longest row has that many tokens.")
-    if device.type == "cuda":
-        return _by_trying(trial, budget, longest, said)
-    return _by_measuring(trial, budget, longest, said)
+    if torch.cuda.is_available():
+        return min(world.gather(_by_trying(trial, budget, longest, said)))
+    small = max(budget // 4, longest)
+    fitting = min(world.gather(_by_measuring(trial, budget, longest, said)))
+    if fitting > small:
+        trial(fitting)
+    return fitting
 
 
 def _by_trying(trial: Callable[[int], None], budget: int, longest: int, said: Callable[[str], None]) -> int:
@@ -52,11 +59,12 @@ def _by_trying(trial: Callable[[int], None], budget: int, longest: int, said: Ca
 
 
 def _by_measuring(trial: Callable[[int], None], budget: int, longest: int, said: Callable[[str], None]) -> int:
+    """What a quarter's growth says of the whole, which the caller then tries."""
     small = max(budget // 4, longest)
     before = peak_memory()
     trial(small)
     growth = peak_memory() - before  # bytes, activations and gradients of `small` tokens
-    limit = int(SHARE * memory_limit())
+    limit = int(SHARE * memory_limit() / place().local_count)
     fitting = budget
     while before + growth * fitting / small > limit and fitting > longest:
         fitting = max(fitting // 2, longest)
@@ -64,8 +72,6 @@ def _by_measuring(trial: Callable[[int], None], budget: int, longest: int, said:
         raise _too_long(longest)
     if fitting < budget:
         said(f"Micro-batches have {fitting} tokens, not {budget}: more would pass {limit / 1e9:.1f} GB of memory.")
-    if fitting > small:
-        trial(fitting)
     return fitting
 
 

@@ -1,10 +1,16 @@
-"""A checkpoint is a folder that is either whole or not there: parameters, optimizer, counters, random state."""
+"""A checkpoint is a folder that is either whole or not there: parameters, optimizer, counters, random state.
+
+Each process writes its share of every tensor (torch.distributed.checkpoint, as safetensors: no pickle). Names and
+offsets are those of the whole tensors, so any number of processes in any layout reads them back.
+"""
 
 import json
 import os
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,10 +18,16 @@ from typing import Any
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader, HuggingFaceStorageWriter
+from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
+from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from ..errors import CheckpointError
 from ..models.policy import Precision
+from ..processes import ALONE, Group
 from .step import Player
+
+OPTIMIZER = "optimizer/"  # before the names of its tensors, `optimizer/PARAMETER:KEY`
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,31 +43,35 @@ class Progress:
     identity: str = ""  # of recipe and data: what a resumed run must agree with
 
 
-def save(folder: Path, players: Sequence[Player], progress: Progress, *, keep: int) -> Path:
+def save(folder: Path, players: Sequence[Player], progress: Progress, *, keep: int, world: Group = ALONE) -> Path:
     """Write `folder/step-N`, then remove all but the newest `keep` checkpoints. Returns the new one's path.
 
     A kill at any moment leaves the previous checkpoint whole: files are written under another name, flushed to the
-    disk, and the folder is renamed last.
+    disk, and the folder is renamed last. All processes must call it, and see the same `folder`.
     """
     done = folder / f"step-{progress.step}"
     new = folder / f".step-{progress.step}.new"
-    for cut in folder.glob(".step-*.new"):  # what a kill left behind, perhaps of another step
-        shutil.rmtree(cut)
-    new.mkdir(parents=True)
+    if world.first:
+        for cut in folder.glob(".step-*.new"):  # what a kill left behind, perhaps of another step
+            shutil.rmtree(cut)
+        new.mkdir(parents=True)
+    world.wait()
     plain: dict[str, Any] = {"progress": asdict(progress), "optimizers": []}
     for i, player in enumerate(players):
-        tensors, rest = _optimizer_state(player)
-        _write(new / f"parameters-{i}.safetensors", {n: p.detach() for n, p in player.named_parameters.items()})
-        _write(new / f"optimizer-{i}.safetensors", tensors)
+        tensors, rest = _state(player)
+        _write(new / f"player-{i}", tensors, world)
         plain["optimizers"].append(rest)
-    _write(new / "random.safetensors", _random_state())
-    (new / "state.json").write_text(json.dumps(plain))
-    _flush(new)
-    shutil.rmtree(done, ignore_errors=True)
-    new.rename(done)
-    _flush(folder)
-    for old in _all(folder)[:-keep]:
-        shutil.rmtree(old)
+    save_file(_random_state(), new / f"random-{world.rank}.safetensors")
+    world.wait()
+    if world.first:
+        (new / "state.json").write_text(json.dumps(plain))
+        _flush(new)
+        shutil.rmtree(done, ignore_errors=True)
+        new.rename(done)
+        _flush(folder)
+        for old in _all(folder)[:-keep]:
+            shutil.rmtree(old)
+    world.wait()
     return done
 
 
@@ -70,23 +86,24 @@ def read_progress(checkpoint: Path) -> Progress:
     return Progress(**json.loads((checkpoint / "state.json").read_text())["progress"])
 
 
-def restore(checkpoint: Path, players: Sequence[Player]) -> Progress:
-    """Put parameters, optimizers and random state back as they were, to the bit.
+def restore(checkpoint: Path, players: Sequence[Player], world: Group = ALONE) -> Progress:
+    """Put parameters, optimizers and random state back as they were: with as many processes as then, to the bit.
 
     Raises CheckpointError if the checkpoint holds other parameters than the run trains.
     """
     plain = json.loads((checkpoint / "state.json").read_text())
     for i, player in enumerate(players):
-        saved = load_file(checkpoint / f"parameters-{i}.safetensors")
+        reader = HuggingFaceStorageReader(str(checkpoint / f"player-{i}"))
+        there: dict[str, Any] = reader.read_metadata().state_dict_metadata  # by name: size and dtype of a whole tensor
         ours = player.named_parameters
-        if (names := set(saved)) != set(ours):
+        if (names := {name for name in there if not name.startswith(OPTIMIZER)}) != set(ours):
             odd = ", ".join(sorted(names ^ set(ours))[:4])
             raise CheckpointError(f"{checkpoint} was written for other trained parameters: {odd} stand in one only.")
-        with torch.no_grad():
-            for name, tensor in saved.items():
-                ours[name].copy_(tensor)
-        _restore_optimizer(player, load_file(checkpoint / f"optimizer-{i}.safetensors"), plain["optimizers"][i])
-    _restore_random_state(load_file(checkpoint / "random.safetensors"))
+        state = {name: _place_for(name, whole, ours) for name, whole in there.items()}
+        with _quietly_alone():
+            dcp_load(state, storage_reader=reader, no_dist=world.size == 1)
+        _restore_optimizer(player, state, plain["optimizers"][i])
+    _restore_random_state(checkpoint, world)
     return read_progress(checkpoint)
 
 
@@ -95,48 +112,78 @@ def _all(folder: Path) -> list[Path]:
     return [path for _, path in sorted(named)]
 
 
-def _optimizer_state(player: Player) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors under "parameter name:key", and the same for what is no tensor.
+def _state(player: Player) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Parameters and the optimizer's tensors by name, and what of the optimizer's state is no tensor.
 
     Names, not places: a state then fits any split of the parameters over groups or processes.
     """
     names = list(player.named_parameters)
-    tensors: dict[str, Tensor] = {}
+    tensors = {name: parameter.detach() for name, parameter in player.named_parameters.items()}
     rest: dict[str, Any] = {}
     for place, entries in player.optimizer.state_dict()["state"].items():
         for key, value in entries.items():
-            (tensors if isinstance(value, Tensor) else rest)[f"{names[place]}:{key}"] = value
+            if isinstance(value, Tensor):
+                tensors[f"{OPTIMIZER}{names[place]}:{key}"] = value
+            else:
+                rest[f"{names[place]}:{key}"] = value
     return tensors, rest
+
+
+def _place_for(name: str, whole: Any, parameters: Mapping[str, torch.nn.Parameter]) -> Tensor:
+    """Where a saved tensor goes: the parameter itself, or for its optimizer a tensor that lies like the parameter."""
+    if not name.startswith(OPTIMIZER):
+        return parameters[name].detach()
+    parameter = parameters[name.removeprefix(OPTIMIZER).rpartition(":")[0]]
+    dtype = whole.properties.dtype
+    if parameter.shape == whole.size:
+        return torch.zeros_like(parameter.detach(), dtype=dtype)
+    return torch.zeros(whole.size, dtype=dtype)
 
 
 def _restore_optimizer(player: Player, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:
     place = {name: i for i, name in enumerate(player.named_parameters)}
+    saved = {name.removeprefix(OPTIMIZER): value for name, value in tensors.items() if name.startswith(OPTIMIZER)}
     state: dict[int, dict[str, Any]] = {}
-    for full, value in [*tensors.items(), *rest.items()]:
+    for full, value in [*saved.items(), *rest.items()]:
         name, _, key = full.rpartition(":")
         state.setdefault(place[name], {})[key] = value
     player.optimizer.load_state_dict(player.optimizer.state_dict() | {"state": state})
 
 
 def _random_state() -> dict[str, Tensor]:
-    cuda = {f"cuda-{i}": state for i, state in enumerate(torch.cuda.get_rng_state_all())}
+    cuda = {"cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else {}
     return {"cpu": torch.get_rng_state(), **cuda}
 
 
-def _restore_random_state(state: Mapping[str, Tensor]) -> None:
+def _restore_random_state(checkpoint: Path, world: Group) -> None:
+    """This process's own; one that was not there then goes on from the first one's, moved by its number."""
+    own, first = (checkpoint / f"random-{rank}.safetensors" for rank in (world.rank, 0))
+    state = load_file(own if own.exists() else first)
     torch.set_rng_state(state["cpu"])
-    devices = min(torch.cuda.device_count(), len(state) - 1)
-    for i in range(devices):
-        torch.cuda.set_rng_state(state[f"cuda-{i}"], i)
+    if "cuda" in state and torch.cuda.is_available():
+        torch.cuda.set_rng_state(state["cuda"])
+    if not own.exists():
+        torch.manual_seed(int(torch.randint(2**62, ())) + world.rank)
 
 
-def _write(file: Path, tensors: Mapping[str, Tensor]) -> None:
-    save_file({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, file)
+def _write(folder: Path, tensors: Mapping[str, Tensor], world: Group) -> None:
+    """This process's share of `tensors`, as one safetensors file in `folder`."""
+    writer = HuggingFaceStorageWriter(str(folder), save_distributed=True)
+    with _quietly_alone():
+        dcp_save(dict(tensors), storage_writer=writer, no_dist=world.size == 1)
+
+
+@contextmanager
+def _quietly_alone() -> Generator[None]:
+    """Within it torch does not warn that there is one process, which was asked for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
+        yield
 
 
 def _flush(folder: Path) -> None:
-    """Wait until a folder and the files in it are on the disk."""
-    for path in [*(p for p in folder.iterdir() if p.is_file()), folder]:
+    """Wait until a folder and all files in it are on the disk."""
+    for path in [*folder.rglob("*"), folder]:
         handle = os.open(path, os.O_RDONLY)
         os.fsync(handle)
         os.close(handle)

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
@@ -15,11 +15,13 @@ from ..data.loader import Steps
 from ..errors import NumericsError
 from ..files import write_json, write_text
 from ..optim.update import Update
+from ..processes import Processes
 from . import checkpoint
 from .checkpoint import Progress
 from .step import NotFinite, Player, Scores, train_step
 
 Record = Mapping[str, float | str]
+SAME_WISH = 1.0  # seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,7 @@ class Plan:
     evaluate: Callable[[], Mapping[str, float]] | None = None  # metrics of held-out rows, under the same names
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
     stop_after: int | None = None  # leave after this step, as if interrupted
+    processes: Processes = field(default_factory=Processes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +48,15 @@ class Outcome:
 
 
 def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
-    """Take the steps that remain after `progress`. Ctrl-C ends after the current step, with a checkpoint.
+    """Take the steps that remain after `progress`. Ctrl-C in any process ends after the current step of all, with a
+    checkpoint.
 
     Raises NumericsError where a loss or gradient is not finite, after writing the rows to `not_finite.json`.
     """
-    log = plan.out / "metrics.jsonl"
-    _cut_after(log, progress.step)
+    world = plan.processes.world
+    log = plan.out / "metrics.jsonl" if world.first else Path(os.devnull)  # one process speaks
+    if world.first:
+        _cut_after(log, progress.step)
     with _interrupts() as interrupted, log.open("a") as lines:
 
         def write(record: Record) -> None:
@@ -63,10 +69,11 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
                 write({"step": progress.step, "split": "eval", **plan.evaluate()})
-            stopping = interrupted() or progress.step == plan.stop_after
+            stopping = world.any(interrupted()) or progress.step == plan.stop_after
             if last or stopping or progress.step % plan.save_every == 0:
-                os.fsync(lines.fileno())
-                checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints)
+                if world.first:
+                    os.fsync(lines.fileno())
+                checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints, world=world)
             if stopping and not last:
                 return Outcome(progress, interrupted=True)
     return Outcome(progress, interrupted=False)
@@ -79,16 +86,18 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
     for player in players:
         for group in player.optimizer.param_groups:
             group["lr"] = rate * group.get("rate_scale", 1.0)
-    batches = plan.steps.batches(progress.step, budget=progress.budget)
+    data = plan.processes.data
+    batches = plan.steps.batches(progress.step, budget=progress.budget, part=data.rank, parts=data.size)
+    tokens = sum(data.gather(sum(len(batch.tokens) for batch in batches if not batch.filler)))
     try:
-        metrics = train_step(players, batches, plan.references)
+        metrics = train_step(players, batches, plan.references, data)
     except NotFinite as problem:
         raise _with_rows(problem, plan, progress.step + 1) from problem
     progress = replace(
         progress,
         step=progress.step + 1,
-        prompts=progress.prompts + sum(batch.prompts for batch in batches),
-        tokens=progress.tokens + sum(len(batch.tokens) for batch in batches),
+        prompts=progress.prompts + metrics[0].prompts,
+        tokens=progress.tokens + tokens,
         seconds=progress.seconds + time.perf_counter() - began,
     )
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
@@ -105,7 +114,8 @@ def _with_rows(problem: NotFinite, plan: Plan, step: int) -> NumericsError:
     rows = [plan.steps.rows[i] for i in problem.rows]
     file = plan.out / "not_finite.json"
     places = [{"file": row.file, "row": row.row, "lengths": [len(r) for r in row.responses]} for row in rows]
-    write_json(file, {"step": step, "problem": str(problem), "rows": places})
+    if plan.processes.world.first:
+        write_json(file, {"step": step, "problem": str(problem), "rows": places})
     where = ", ".join(f"{row.file} row {row.row}" for row in rows[:3])
     return NumericsError(
         f"step {step}: {problem}. The weights are as they were before this step. Rows: {where}"
@@ -131,19 +141,20 @@ def _cut_after(log: Path, step: int) -> None:
 
 @contextmanager
 def _interrupts() -> Generator[Callable[[], bool]]:
-    """Within it, the first Ctrl-C or SIGTERM only asks to stop; a second one stops at once.
+    """Within it, the first Ctrl-C or SIGTERM only asks to stop; a second one, a moment later, stops at once.
 
-    Outside the main thread Python delivers no signals, and there is nothing to catch.
+    A launcher passes on what the terminal has sent to all processes already: both are one wish. Outside the main
+    thread Python delivers no signals, and there is nothing to catch.
     """
-    asked: list[int] = []
+    asked: list[float] = []  # when
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
 
-    def ask(number: int, _: FrameType | None) -> None:
-        if asked:
+    def ask(_: int, __: FrameType | None) -> None:
+        if asked and time.monotonic() - asked[0] > SAME_WISH:
             raise KeyboardInterrupt
-        asked.append(number)
+        asked.append(time.monotonic())
 
     before = {s: signal.signal(s, ask) for s in (signal.SIGINT, signal.SIGTERM)}
     try:

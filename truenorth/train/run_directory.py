@@ -15,19 +15,20 @@ from typing import Any
 import yaml
 
 from ..errors import CheckpointError, SettingsError
-from ..files import write_text
+from ..files import write_json, write_text
 
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written.
-FREE = {"out", "save_every", "keep_checkpoints", "eval_every"}
+FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size"}
 LOCK = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system says that has none
 
 
 @dataclass(frozen=True, slots=True)
 class RunDirectory:
-    """Paths in a run directory."""
+    """Paths in a run directory, and what is written there: by one process."""
 
     out: Path
+    writes: bool = True  # False: another process does
 
     @property
     def settings(self) -> Path:
@@ -54,7 +55,13 @@ class RunDirectory:
 
     def write_settings(self, asked: Mapping[str, Any]) -> None:
         """Make the directory, with `asked` (recipe and run) as its run.yaml, which runs it again."""
-        write_text(self.settings, yaml.safe_dump(dict(asked), sort_keys=False, allow_unicode=True))
+        if self.writes:
+            write_text(self.settings, yaml.safe_dump(dict(asked), sort_keys=False, allow_unicode=True))
+
+    def write(self, name: str, value: Any) -> None:
+        """Write `value` as JSON to the file `name`."""
+        if self.writes:
+            write_json(self.file(name), value)
 
     @contextmanager
     def held(self) -> Generator[None]:
@@ -62,6 +69,9 @@ class RunDirectory:
 
         Makes the directory. Raises SettingsError, which names the process, where another one holds it.
         """
+        if not self.writes:
+            yield
+            return
         self.out.mkdir(parents=True, exist_ok=True)
         with (self.out / LOCK).open("a+") as lock:
             _take(lock.fileno(), self.out)
@@ -73,7 +83,7 @@ class RunDirectory:
 
     def refuse_if_held(self) -> None:
         """Raise SettingsError where another process trains here."""
-        if (self.out / LOCK).exists():
+        if self.writes and (self.out / LOCK).exists():
             with (self.out / LOCK).open("a+") as lock:
                 _take(lock.fileno(), self.out)
 
