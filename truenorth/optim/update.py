@@ -17,6 +17,8 @@ UPDATES: Mapping[str, str] = {
     "torch": "truenorth.optim.update:TorchOptimizer",
 }
 
+ONE_PASS = ("cpu", "cuda")  # devices with a kernel that reads and writes each weight and moment once
+
 
 class Update(Part, abc.ABC):
     """An optimizer, its learning rate over time, and the clip of the gradient before it."""
