@@ -2,19 +2,22 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import mmap
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 Ints = npt.NDArray[np.int32]
+Number = TypeVar("Number", np.int32, np.float64)
 ROWS_PER_BLOCK = 1024
+BLOCKS_HELD, ROWS_HELD = 64, 64  # looked at before their pages are given back
 END = b"\xff\xff\xff\xff\x00\x00\x00\x00"  # of an Arrow stream
 
 SCHEMA = pa.schema(
@@ -56,26 +59,51 @@ def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
 class TokenizedRows(Sequence[TokenizedRow]):
     """Rows in an Arrow file. Tokens are read from it when asked for; lengths are in memory, 28 + 4 K bytes a row."""
 
-    def __init__(self, table: Any) -> None:  # a pyarrow table of SCHEMA
-        self._blocks: list[Any] = table.to_batches()
+    def __init__(self, blocks: Iterable[Any], mapped: mmap.mmap | None = None) -> None:
+        self._mapped, self._fetched = mapped, 0
+        self._blocks: list[Any] = []  # record batches of SCHEMA
+        prompts, responses, candidates = list[Ints](), list[Ints](), list[Ints]()
+        shares = list[npt.NDArray[np.float64]]()
+        for block in self._scanned(blocks):
+            self._blocks.append(block)
+            prompts.append(_lengths(block.column("prompt")))
+            responses.append(_lengths(block.column("responses").flatten()))
+            candidates.append(_lengths(block.column("responses")))
+            shares.append(block.column("share").to_numpy().copy())  # else the pages would be read again below
         self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
-        prompts, responses, candidates = _sizes(self._blocks)
-        self.prompt_lengths = prompts  # [R] int32 tokens
-        self.response_lengths = responses  # [sum of K] int32 tokens, row after row
-        self.candidates = candidates  # [R] int32, K
-        self.first = _starts(candidates)  # [R + 1] int64, where each row's responses begin
-        self.lengths = prompts + _sums(responses, self.first)  # [R] int32, tokens with the prompt once
-        self.shares = _floats(self._blocks, "share")  # [R] float64, how often an epoch takes the row
+        self.prompt_lengths = _joined(prompts, np.int32)  # [R] int32 tokens
+        self.response_lengths = _joined(responses, np.int32)  # [sum of K] int32 tokens, row after row
+        self.candidates = _joined(candidates, np.int32)  # [R] int32, K
+        self.first = _starts(self.candidates)  # [R + 1] int64, where each row's responses begin
+        # [R] int32, tokens with the prompt once
+        self.lengths = self.prompt_lengths + _sums(self.response_lengths, self.first)
+        self.shares = _joined(shares, np.float64)  # [R] float64, how often an epoch takes the row
 
     @classmethod
     def open(cls, path: Path) -> "TokenizedRows":
         """The rows of a whole file, memory-mapped."""
-        return cls(pa.ipc.open_stream(pa.memory_map(str(path))).read_all())
+        with path.open("rb") as file:
+            mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return cls(pa.ipc.open_stream(pa.py_buffer(mapped)), mapped)
 
     @classmethod
     def of(cls, rows: Iterable[TokenizedRow], *, share: float = 1.0) -> "TokenizedRows":
         """The rows given, in memory: for rounds and tests."""
-        return cls(pa.Table.from_batches([_block(list(rows), share)], SCHEMA))
+        return cls([_block(list(rows), share)])
+
+    def _scanned(self, blocks: Iterable[Any]) -> Iterator[Any]:
+        """`blocks`, one after another, and memory stays flat."""
+        for place, block in enumerate(blocks):
+            if place % BLOCKS_HELD == 0:
+                self._release()
+            yield block
+        self._release()
+
+    def _release(self) -> None:
+        """Give back the mapped pages that were looked at: they would count as this process's memory, up to all of the
+        file. They stay in the system's file cache, and come back when they are read again."""
+        if self._mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            self._mapped.madvise(mmap.MADV_DONTNEED)
 
     def __len__(self) -> int:
         return int(self._ends[-1]) if len(self._ends) else 0
@@ -89,6 +117,9 @@ class TokenizedRows(Sequence[TokenizedRow]):
         return self._at(i)
 
     def _at(self, i: int) -> TokenizedRow:
+        self._fetched += 1
+        if self._fetched % ROWS_HELD == 0:
+            self._release()
         b = int(np.searchsorted(self._ends, i, side="right"))
         block = self._blocks[b]
         at = i - int(self._ends[b]) + block.num_rows
@@ -115,7 +146,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
     def fingerprint(self) -> str:
         """32 hex digits that stand for all rows' token ids, in their order."""
         digest = hashlib.blake2b(digest_size=16)
-        for block in self._blocks:
+        for block in self._scanned(self._blocks):
             digest.update("".join(block.column("key").to_pylist()).encode())
         return digest.hexdigest()
 
@@ -123,7 +154,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
     def identity(self) -> str:
         """32 hex digits that stand for all that is trained on: tokens, scores, columns and shares, in their order."""
         counts, scores, columns = (hashlib.blake2b(digest_size=16) for _ in range(3))
-        for block in self._blocks:
+        for block in self._scanned(self._blocks):
             given = block.column("scores")
             counts.update(given.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False))
             scores.update(given.flatten().to_numpy())
@@ -168,23 +199,12 @@ def _lists(arrays: Sequence[Ints]) -> Any:
     return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(flat))
 
 
-def _sizes(blocks: Sequence[Any]) -> tuple[Ints, Ints, Ints]:
-    """Tokens of the prompts [R], tokens of the responses [sum of K], responses of the rows [R]."""
-
-    def lengths(arrays: Iterable[Any]) -> Ints:
-        return np.concatenate([np.empty(0, np.int32), *(array.value_lengths().to_numpy() for array in arrays)])
-
-    responses = [block.column("responses") for block in blocks]
-    return (
-        lengths(block.column("prompt") for block in blocks),
-        lengths(array.flatten() for array in responses),
-        lengths(responses),
-    )
+def _lengths(array: Any) -> Ints:
+    return array.value_lengths().to_numpy()
 
 
-def _floats(blocks: Sequence[Any], name: str) -> npt.NDArray[np.float64]:
-    columns = [block.column(name).to_numpy() for block in blocks]
-    return np.concatenate([np.empty(0, np.float64), *columns])
+def _joined(arrays: Sequence[npt.NDArray[Number]], dtype: type[Number]) -> npt.NDArray[Number]:
+    return np.concatenate([np.empty(0, dtype), *arrays])
 
 
 def _starts(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.int64]:
