@@ -104,17 +104,20 @@ def _best_of_trl(
     if asked.theirs is None:
         return None, "TRL not run: no Python with it was given"
     best: Side | None = None
-    how, longest = "TRL did not fit in memory", 0.0
+    how, longest, too_large = "TRL did not fit in memory", 0.0, told["pairs_per_step"] + 1
     for size in asked.pairs_at_once:
         began = time.monotonic()
         if began + longest > until:
             break
+        if size >= too_large:
+            continue
         try:
             side = _run(asked.theirs, HERE / "peers" / "trl_side.py", {**told, "pairs_at_once": size})
         except RuntimeError as error:
             if "out of memory" not in str(error).lower():
                 raise
             print(f"TRL with {size} pairs at once does not fit in memory", flush=True)
+            too_large = size
             continue
         finally:
             longest = max(longest, time.monotonic() - began)
@@ -270,7 +273,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=5, help="steps that count")
     parser.add_argument("--seconds", type=float, default=240, help="no further batch size of TRL is tried past these")
     parser.add_argument("--tokens-at-once", type=int, default=16384, help="our micro-batch; halved until it fits")
-    parser.add_argument("--pairs-at-once", type=int, nargs="+", default=[16, 8, 32], help="TRL's batch sizes, in turn")
+    parser.add_argument(
+        "--pairs-at-once", type=int, nargs="+", default=[16, 8, 32, 4], help="TRL's batch sizes, in turn"
+    )
     parser.add_argument("--tiny", action="store_true", help="a tiny model and few rows, to try the script on any CPU")
     asked = parser.parse_args()
     if asked.tiny:

@@ -50,12 +50,16 @@ theirs=${THEIRS:-$environment/bin/python}
 export PYTHONPATH="$root" HF_HUB_OFFLINE=1 PYTORCH_ALLOC_CONF=${PYTORCH_ALLOC_CONF:-expandable_segments:True}
 
 "$ours" -c 'import truenorth.session' || { echo "$ours lacks something that truenorth needs, see above." >&2; exit 1; }
-if ! "$ours" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
-    if ((${#tiny[@]} == 0)); then
-        echo "torch sees no GPU here, and these models are too large for anything else. --tiny tries the script." >&2
-        exit 1
+if "$ours" -c 'import torch; assert torch.cuda.is_available()' 2>/dev/null; then
+    if "$ours" -c 'import pytest, hypothesis' 2>/dev/null; then # first: is what is timed right?
+        (cd "$root" && timeout 120 "$ours" -m pytest -q --tb=line -m gpu tests/models tests/train) ||
+            echo "Some tests that need a GPU fail, see above." >&2
     fi
+elif ((${#tiny[@]} > 0)); then
     echo "No GPU here: the script is tried on the CPU, and its figures say nothing about a GPU."
+else
+    echo "torch sees no GPU here, and these models are too large for anything else. --tiny tries the script." >&2
+    exit 1
 fi
 more=()
 if "$theirs" -c 'import trl' 2>/dev/null; then more=(--theirs "$theirs"); else echo "No TRL: our side alone."; fi

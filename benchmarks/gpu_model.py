@@ -8,6 +8,9 @@ import model
 import torch
 from rows import Row
 from transformers import LlamaConfig, LlamaForCausalLM
+from transformers.utils import logging
+
+logging.disable_progress_bar()
 
 VOCABULARY = 128_256  # of Llama 3; the rows' own tokenizer uses the first 16k
 

@@ -16,11 +16,11 @@ LAYOUTS = [
 States = tuple[Tensor, Tensor, Tensor]
 
 
-def states_of(layout: Layout, *, heads: int = 4, key_heads: int = 2, dtype: torch.dtype = torch.float64) -> States:
-    """Random query, key and value of `layout`."""
+def states_of(layout: Layout, *, width: int = 8, dtype: torch.dtype = torch.float64) -> States:
+    """Random query of 4 heads of `width`, key and value of 2."""
     draw = torch.Generator().manual_seed(0)
     tokens = sum(layout.groups)
-    shapes = [(1, count, tokens, 8) for count in (heads, key_heads, key_heads)]
+    shapes = [(1, heads, tokens, width) for heads in (4, 2, 2)]
     query, key, value = (torch.randn(shape, generator=draw, dtype=dtype) for shape in shapes)
     return query, key, value
 

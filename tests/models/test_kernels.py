@@ -1,6 +1,7 @@
 """The kernels' index arithmetic, on a CPU: a plain loop stands in for flash attention; the masks say what is right."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 import torch
@@ -15,12 +16,12 @@ from truenorth.models.kernels import (
     Kernel,
     Scores,
     Sequences,
+    attend,
     attend_flex,
     attend_varlen,
     available,
     chosen,
     sequences_of,
-    varlen_of_torch,
 )
 
 CPU = torch.device("cpu")
@@ -77,8 +78,7 @@ def test_gradients_of_a_prompt_are_summed_over_its_responses() -> None:
             out = attend_varlen((query, key, value), sequences, scores, one_sequence_after_the_other)
         else:
             out = by_mask((query, key, value), layout, scores)
-        weights = torch.linspace(-1, 1, out.numel(), dtype=out.dtype).view(out.shape)
-        gradients.append(torch.autograd.grad((out * weights).sum(), states))
+        gradients.append(torch.autograd.grad((out * weights_of(out)).sum(), states))
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-12)
 
 
@@ -130,6 +130,7 @@ def test_float32_and_odd_heads_stay_exact() -> None:
     assert chosen(torch.zeros(1, 4, 3, 64), Scores(), ALL) == "sdpa"
     assert chosen(torch.zeros(1, 4, 3, 60, dtype=torch.bfloat16), Scores(), ALL) == "sdpa"
     assert chosen(torch.zeros(1, 4, 3, 512, dtype=torch.bfloat16), Scores(), ALL) == "sdpa"
+    assert chosen(torch.zeros(1, 4, 3, 8, dtype=torch.bfloat16), Scores(), frozenset[Kernel](["flex"])) == "sdpa"
 
 
 def test_what_autocast_computes_in_decides() -> None:
@@ -137,13 +138,41 @@ def test_what_autocast_computes_in_decides() -> None:
         assert chosen(torch.zeros(1, 4, 3, 64), Scores(), ALL) == "varlen"
 
 
+def on_a_gpu(kernel: Kernel, layout: Layout, scores: Scores) -> tuple[Tensor, Sequence[Tensor]]:
+    """What `kernel` gives in bfloat16, and the gradients of its inputs, back on the CPU in float64."""
+    states = tuple(x.cuda().requires_grad_() for x in states_of(layout, width=16, dtype=torch.bfloat16))
+    out = attend(kernel, (states[0], states[1], states[2]), layout, scores)
+    gradients = torch.autograd.grad((out * weights_of(out)).sum(), states)
+    return out.detach().cpu().double(), [gradient.cpu().double() for gradient in gradients]
+
+
+def weights_of(out: Tensor) -> Tensor:
+    return torch.linspace(-1, 1, out.numel(), dtype=out.dtype, device=out.device).view(out.shape)
+
+
 @pytest.mark.gpu
-@pytest.mark.parametrize("window", [None, 1, 3])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_torch_aligns_its_mask_at_the_bottom_right(layout: Layout, window: int | None) -> None:
-    states, scores = states_of(layout, dtype=torch.bfloat16), Scores(window=window)
-    there = torch.device("cuda")
-    query, key, value = (x.to(there) for x in states)
-    out = attend_varlen((query, key, value), sequences_of(layout, there), scores, varlen_of_torch)
-    expected = by_mask((states[0].double(), states[1].double(), states[2].double()), layout, scores)
-    torch.testing.assert_close(out.cpu().double(), expected, rtol=0, atol=0.03)  # bfloat16 has 8 bits
+@pytest.mark.parametrize(
+    ("kernel", "scores"),
+    [
+        ("varlen", Scores(scaling=0.3)),
+        ("varlen", Scores(window=1)),
+        ("varlen", Scores(window=3)),
+        ("flex", Scores(window=3)),
+        ("flex", Scores(softcap=0.5)),
+        ("flex", Scores(sinks=torch.tensor([-1.0, 0.0, 0.5, 2.0]))),
+        ("flash", Scores(window=3, softcap=0.5)),
+    ],
+)
+def test_a_gpu_attends_as_the_mask_says(kernel: Kernel, layout: Layout, scores: Scores) -> None:
+    device = torch.device("cuda")
+    if kernel not in available(device):
+        pytest.skip(f"{kernel} is not installed")
+    sinks = None if scores.sinks is None else scores.sinks.cuda()
+    out, gradients = on_a_gpu(kernel, layout, replace(scores, sinks=sinks))
+    states = tuple(x.double().requires_grad_() for x in states_of(layout, width=16, dtype=torch.bfloat16))
+    expected = by_mask((states[0], states[1], states[2]), layout, scores)
+    theirs = torch.autograd.grad((expected * weights_of(expected)).sum(), states)
+    torch.testing.assert_close(out, expected.detach(), rtol=0, atol=0.03)  # bfloat16 has 8 bits
+    for ours, other in zip(gradients, theirs, strict=True):
+        assert float((ours - other).norm()) <= 0.02 * float(other.norm())

@@ -140,3 +140,13 @@ def test_wrong_kernels_in_bfloat16_would_be_noticed(monkeypatch: pytest.MonkeyPa
         checked = with_checked_kernels(scorer)
     assert not checked.shared
     assert checked.fallback.startswith("in bfloat16, ")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("architecture", SHARING)
+def test_prompts_are_shared_on_a_gpu_in_bfloat16_too(architecture: str) -> None:
+    policy = Policy.of(tiny_model(architecture).cuda(), "bfloat16")
+    assert not policy.scorer.fallback
+    expected = Policy.of(tiny_model(architecture), "bfloat16").log_probs(pack(rows_of(SHAPES))).total
+    found = policy.log_probs(pack(rows_of(SHAPES))).total.cpu()
+    assert float((found - expected).abs().max()) < 0.02 * float(expected.abs().max())

@@ -30,6 +30,7 @@ Kernel = Literal["varlen", "flash", "flex", "sdpa"]
 
 HALF = (torch.bfloat16, torch.float16)  # all that flash attention computes in
 WIDEST = 256  # of a head, for flash attention
+NARROWEST = 16  # for FlexAttention
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,7 +86,7 @@ def chosen(query: Tensor, scores: Scores, there: frozenset[Kernel]) -> Kernel:
         return "varlen"
     if scores.sinks is None and "flash" in there:
         return "flash"
-    return "flex" if "flex" in there else "sdpa"
+    return "flex" if "flex" in there and width >= NARROWEST else "sdpa"
 
 
 def computed_in(x: Tensor) -> torch.dtype:
