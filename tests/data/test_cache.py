@@ -1,10 +1,14 @@
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
 from tests.tokenizers import CHATML, byte_level, metaspace
-from truenorth.data.cache import cache_folder, key_of, read_about, write_about
+from truenorth.data.cache import cache_folder, key_of, read_about, write_about, writing
+from truenorth.data.files import identity
 from truenorth.data.options import DataSettings
+from truenorth.errors import DataError
 
 
 def test_the_folder_given_comes_first_then_the_environments_then_the_homes(
@@ -44,3 +48,33 @@ def test_what_stands_beside_rows_comes_back(tmp_path: Path) -> None:
     write_about(tmp_path, {"a": [1, "ä"]})
     assert read_about(tmp_path) == {"a": [1, "ä"]}
     assert [file.name for file in tmp_path.iterdir()] == ["about.json"]
+
+
+def test_a_file_system_without_locks_is_named_and_not_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_locks(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", no_locks)
+    with pytest.raises(DataError, match=r"without locks .*Set TRUENORTH_CACHE"), writing(tmp_path):
+        pass
+
+
+def test_large_files_are_known_by_size_time_and_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("truenorth.data.files.HASHED_WHOLE", 1000)
+    monkeypatch.setattr("truenorth.data.files.SAMPLED", 4)
+    file, text = tmp_path / "rows.jsonl", bytearray(b"x" * 64_000)
+
+    def known(changed_at: int | None = None, *, time: int = 1) -> str:
+        data = bytearray(text)
+        if changed_at is not None:
+            data[changed_at] = 0
+        file.write_bytes(data)
+        os.utime(file, ns=(time, time))
+        return identity(str(file))
+
+    assert known() == known()
+    assert len({known(), known(time=2), known(0), known(63_000)}) == 4  # 64 samples begin at each thousandth byte
+    assert known(500) == known()  # what falls between them is known by the time alone
+    assert known(500, time=3) != known()

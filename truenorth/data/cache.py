@@ -1,6 +1,5 @@
 """Prepared rows on disk, under a key of all that they depend on."""
 
-import errno
 import fcntl
 import hashlib
 import json
@@ -8,8 +7,9 @@ import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from ..errors import DataError
 from ..files import write_text
 from . import files
 from .boundary import Tokenizer
@@ -61,18 +61,24 @@ def writing(folder: Path) -> Generator[bool]:
     """Hold `folder` as its only writer; whether another one had to be waited for.
 
     The system frees the lock of a process that ends, however it ends: the next one goes on. It needs no group of
-    processes, only the file. Where a file system has no locks nobody waits: files are still whole or not there.
+    processes, only the file. Raises DataError where the file system has no locks.
     """
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as file:
-        waited = False
+        yield _lock(file, folder)
+
+
+def _lock(file: IO[str], folder: Path) -> bool:
+    """Lock `file` until it is closed; whether that took a while."""
+    try:
         try:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                waited = True
-                fcntl.flock(file, fcntl.LOCK_EX)
-        except OSError as error:
-            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
-                raise
-        yield waited
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            return True
+    except OSError as error:
+        raise DataError(
+            f"{folder} lies on a file system without locks ({error}), so two processes could write the same rows "
+            "there. Set TRUENORTH_CACHE to a folder on another one."
+        ) from error
+    return False
