@@ -53,10 +53,14 @@ class TokenLogProbs:
 
 @dataclass(frozen=True, slots=True)
 class StepSummary:
-    """The whole step, all micro-batches and processes, without gradients. For objectives that couple rows."""
+    """The whole step, all micro-batches and processes, without gradients. For objectives that couple rows.
+
+    Where nothing is trained, the rows that are measured together stand in for the step: all held-out rows in an
+    evaluation, the first micro-batch in the step-0 check. Rows of weight 0 are not among them.
+    """
 
     log_ratio: Mapping[str, Tensor]  # [B_step, K] nats for each reference
-    columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step]
+    columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step], `weight` always
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,34 @@ class Forgetful(DPO):
         return super().__call__(candidates) + 0.1
 
 
+class Centred(DPO):
+    """Compares each chosen response with the mean log-ratio of the step, as KTO's baseline does."""
+
+    scope = "step"
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        assert candidates.step is not None
+        return -(candidates.log_ratio()[:, 0] - candidates.step.log_ratio["initial"].mean()).sigmoid()
+
+    def initial_loss(self, candidates: Candidates) -> Tensor:
+        return torch.full_like(candidates.policy.total[:, 0], -0.5)
+
+
+class Uncentred(Centred):
+    """Its theory forgets that the step's mean is 0 too."""
+
+    def initial_loss(self, candidates: Candidates) -> Tensor:
+        return torch.full_like(candidates.policy.total[:, 0], -1.0)
+
+
+def test_an_objective_that_couples_rows_is_checked_too() -> None:
+    found = check_first_step(player(Centred()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+    assert found is not None
+    assert found.measured == pytest.approx(-0.5, abs=1e-5)
+    with pytest.raises(NumericsError, match=r"Uncentred says that its loss is -1 .* computes -0\.5"):
+        check_first_step(player(Uncentred()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+
+
 def test_the_loss_at_the_start_is_log_two() -> None:
     found = check_first_step(player(DPO()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
     assert found is not None

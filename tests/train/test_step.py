@@ -105,6 +105,13 @@ def test_an_objective_that_couples_rows_sees_the_whole_step() -> None:
     assert_same(whole, parts, tolerance=1e-6)
 
 
+def test_weight_zero_is_leaving_the_row_out_where_rows_are_coupled() -> None:
+    rows = rows_of(SHAPES)
+    without = after_a_step([batch_of(rows, [0, 2])], Batchwise())
+    weightless = after_a_step([batch_of(rows, [0, 1], weights=[1, 0]), batch_of(rows, [2])], Batchwise())
+    assert_same(without, weightless, tolerance=1e-6)
+
+
 class Chase(DPO):
     """Reads its peer in place of a reference."""
 

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
 
 import torch
 
@@ -10,7 +12,7 @@ from ..data.tokens import TokenizedRows
 from ..processes import ALONE, Group
 from ..proportions import wilson
 from ..train.metrics import Metrics
-from ..train.step import Player, Scores, score
+from ..train.step import Player, Scores, score, summary_of
 
 
 @torch.no_grad()
@@ -19,12 +21,15 @@ def held_out(
 ) -> dict[str, float]:
     """Means of all metrics over `rows`, with `rewards/accuracies/low` and `/high`, a 95 % interval, and `count`.
 
-    The processes of `group` share the rows out; each gets the means over all.
+    An objective that couples rows sees all of `rows` as one step, for which they are scored once more. The processes
+    of `group` share the rows out; each gets the means over all.
     """
     metrics = Metrics()
     device = player.parameters[0].device
-    for batch in batches(rows, range(len(rows)), budget=budget, part=group.rank, parts=group.size):
-        candidates = score([player], batch.to(device), references)[0]
+    packed = partial(batches, rows, range(len(rows)), budget=budget, part=group.rank, parts=group.size)
+    summary = summary_of([player], packed(), references, 0, group)
+    for batch in packed():
+        candidates = replace(score([player], batch.to(device), references)[0], step=summary)
         if not batch.filler:
             metrics.add(candidates, player.objective(candidates), player.objective)
     metrics = metrics.over(group)

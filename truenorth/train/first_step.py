@@ -9,9 +9,10 @@ from torch import Tensor
 from ..data.packing import PackedBatch
 from ..errors import NumericsError
 from ..models.policy import Precision
+from ..processes import ALONE
 from ..recipe import Objective
 from ..types import Candidates
-from .step import Player, Scores, score
+from .step import Player, Scores, score, summary_of
 
 # Nats by which the log-prob of one token may differ between two packings of the same row. Sums grow like the root of
 # the length. Measured on our models: 1e-5 and 0.02; ten times that is a wrong reference or a wrong mask.
@@ -34,7 +35,9 @@ def check_first_step(
     Raises NumericsError if a log-ratio that must be zero is not, naming the row, or if the objective's loss at policy
     = reference is not what it says itself.
     """
-    candidates = score([player], batch.to(player.parameters[0].device), references)[0]
+    batch = batch.to(player.parameters[0].device)
+    summary = summary_of([player], [batch], references, 0, ALONE)
+    candidates = replace(score([player], batch, references)[0], step=summary)
     expected = player.objective.initial_loss(candidates)
     if expected is None:
         return None
@@ -59,6 +62,9 @@ def check_first_step(
 def _refuse_other_theory(objective: Objective, candidates: Candidates, expected: Tensor) -> None:
     """Raise NumericsError unless `objective` gives `expected`, [B], where each reference is the policy itself."""
     same = replace(candidates, references=dict.fromkeys(candidates.references, candidates.policy))
+    if (step := candidates.step) is not None:
+        zeros = {name: torch.zeros_like(ratios) for name, ratios in step.log_ratio.items()}
+        same = replace(same, step=replace(step, log_ratio=zeros))
     losses = objective(same)
     if not torch.allclose(losses, expected, rtol=1e-4, atol=1e-4):
         raise NumericsError(

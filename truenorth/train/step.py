@@ -1,6 +1,6 @@
 """One optimizer step: the function to read first."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -62,7 +62,7 @@ def train_step(
     weight = weight or 1.0  # rows that all weigh nothing: a loss and a gradient of 0
     batches = [batch.to(device) for batch in batches]
     metrics = [Metrics() for _ in players]
-    summaries = [_summary(players, batches, references, p, group) for p in range(len(players))]
+    summaries = [summary_of(players, batches, references, p, group) for p in range(len(players))]
     checked: list[tuple[PackedBatch, Tensor]] = []  # with [players, B] losses
     for batch in batches:
         total, found = torch.zeros((), device=device), list[Tensor]()
@@ -122,29 +122,34 @@ def _weights(batch: PackedBatch) -> Tensor:
 
 
 @torch.no_grad()
-def _summary(
+def summary_of(
     players: Sequence[Player],
-    batches: Sequence[PackedBatch],
+    batches: Iterable[PackedBatch],
     references: Mapping[str, Scores],
     player: int,
     group: Group,
 ) -> StepSummary | None:
-    """The whole step without gradients, for an objective that couples rows; None for all others."""
+    """All of `batches` without gradients, for an objective that couples rows; None for all others.
+
+    Rows of weight 0 are left out, and every row has its `columns["weight"]`.
+    """
     if players[player].objective.scope != "step":
         return None
     device = players[player].parameters[0].device
     parts = list[Columns]()
-    for batch in batches:
+    for batch in (batch.to(device) for batch in batches):
         scored = score(players, batch, references)[player]
         if not batch.filler:
             ratios = {name: scored.log_ratio(name) for name in scored.references}
-            parts.append((ratios, dict(scored.columns)))
+            parts.append((ratios, {**scored.columns, "weight": _weights(batch)}))
     if group.size > 1:
         parts = [_moved(part, device) for found in group.gather([_moved(p, CPU) for p in parts]) for part in found]
     columns = set(parts[0][1]).intersection(*(found for _, found in parts))
+    kept = torch.cat([found["weight"] for _, found in parts]) > 0
+    kept = kept | ~kept.any()  # rows that all weigh nothing stay, so that their loss is a number
     return StepSummary(
-        log_ratio={name: torch.cat([ratios[name] for ratios, _ in parts]) for name in parts[0][0]},
-        columns={name: torch.cat([found[name] for _, found in parts]) for name in columns},
+        log_ratio={name: torch.cat([ratios[name] for ratios, _ in parts])[kept] for name in parts[0][0]},
+        columns={name: torch.cat([found[name] for _, found in parts])[kept] for name in columns},
     )
 
 
