@@ -62,5 +62,5 @@ def test_recipe_is_frozen():
 
 @pytest.mark.parametrize("part", [{"objective": AdamW()}, {"update": DPO()}, {"references": {"initial": DPO()}}])
 def test_part_of_the_wrong_sort_is_refused(part):
-    with pytest.raises(SettingsError, match="must be a valid dictionary or instance of"):
+    with pytest.raises(SettingsError, match=r"must be (Objective|Update|Reference)'s settings.*, got (AdamW|DPO)"):
         recipe(**part)

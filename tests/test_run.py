@@ -29,3 +29,26 @@ def test_the_home_folder_may_be_a_tilde_in_a_file(tmp_path: Path, monkeypatch: p
 def test_a_file_that_is_not_there_is_refused_at_once(name: str, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=rf"{name}: there is no file .*absent\.txt"):
         Run(**GIVEN | {name: tmp_path / "absent.txt"})
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"batch_size": "x"}, "Run's batch_size must be a whole number in (0, inf), got 'x'."),
+        ({"batch_size": 2.5}, "Run's batch_size must be a whole number in (0, inf), got 2.5."),
+        ({"epochs": "many"}, "Run's epochs must be a number in (0, inf) or none, got 'many'."),
+        ({"too_long": "cut"}, "Run's too_long must be stop, drop or truncate, got 'cut'."),
+        ({"dropout": "maybe"}, "Run's dropout must be true or false, got 'maybe'."),
+        ({"lora": 16}, "Run's lora must be LoRA's settings (rank, alpha, targets, dropout) or none, got 16."),
+        ({"lora": {"targets": 3}}, "lora: LoRA's targets must be a list or all-linear, got 3."),
+        ({"columns": "prompt"}, "Run's columns must be names with values, got 'prompt'."),
+        ({"columns": {"prompt": 3}}, "Run's columns.prompt must be text, got 3."),
+        ({"data": []}, "Run's data must not be empty, got []."),
+        ({"data": [3]}, "Run's data.0 must be DataSource's settings (path, share), got 3."),
+        ({"model": 3}, "Run's model must be text, got 3."),
+    ],
+)
+def test_a_value_of_the_wrong_type_is_answered_with_what_is_allowed(wrong: dict[str, object], said: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        Run(**(GIVEN | wrong))
+    assert str(refused.value) == said

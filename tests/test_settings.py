@@ -58,13 +58,13 @@ def test_range_inside_an_optional_is_told_too():
 
 
 def test_value_not_in_a_choice_is_refused_with_the_choice():
-    with pytest.raises(SettingsError, match="Car's colour must be 'red' or 'blue', got 'green'"):
+    with pytest.raises(SettingsError, match="Car's colour must be red or blue, got 'green'"):
         Car(name="a", colour="green")
 
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_numbers_that_are_not_finite_are_refused(number):
-    with pytest.raises(SettingsError, match="must be a finite number"):
+    with pytest.raises(SettingsError, match=r"Petrol's litres must be a number.*, got (nan|inf)\."):
         Petrol(litres=number)
 
 

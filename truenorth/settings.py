@@ -5,7 +5,7 @@ name of one of ours, or `package.module:Class` for a user's own.
 """
 
 import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar, Unpack
 
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
@@ -126,24 +126,69 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
     """Pydantic's errors in our words: every wrong field with its value, what is allowed, and the nearest name."""
     name, lines = settings.__name__, list[str]()
     for problem in error.errors():
-        path = ".".join(map(str, problem["loc"]))
-        schema = settings.model_json_schema()["properties"].get(str(problem["loc"][0])) if path else None
-        message = problem["msg"].replace("Input should", "must").removeprefix("Value error, ")
+        path, schema = _at(settings.model_json_schema(), problem["loc"])
+        message = problem["msg"].removeprefix("Value error, ")
         match problem["type"]:
             case "extra_forbidden":
                 known = list(settings.model_fields)
                 hint = did_you_mean(path, known)
                 lines.append(f"{path} is not a setting of {name}.{hint} It has: {', '.join(known) or 'none'}.")
             case "missing":
-                lines.append(f"{name} needs {path}: {(schema or {}).get('description', 'it has no default')}.")
+                lines.append(f"{name} needs {path}: {schema.get('description', 'it has no default')}.")
             case "value_error":
                 lines.append(f"{path}: {message}" if path else message)
-            case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" if _range(schema or {}):
-                why = f": {why}" if (why := (schema or {}).get("why")) else ""
-                lines.append(f"{name}'s {path} must lie in {_range(schema or {})}, got {problem['input']!r}{why}.")
+            case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" if _range(schema):
+                why = f": {why}" if (why := schema.get("why")) else ""
+                lines.append(f"{name}'s {path} must lie in {_range(schema)}, got {problem['input']!r}{why}.")
+            case "too_short":
+                lines.append(f"{name}'s {path} must not be empty, got {problem['input']!r}.")
             case _:
-                lines.append(f"{name}'s {path} {message[0].lower()}{message[1:]}, got {problem['input']!r}.")
-    return SettingsError("\n".join(lines))
+                lines.append(f"{name}'s {path} must be {_allowed(schema)}, got {problem['input']!r}.")
+    return SettingsError("\n".join(dict.fromkeys(lines)))  # a union says the same of each of its types
+
+
+def _at(whole: Mapping[str, Any], place: Sequence[int | str]) -> tuple[str, Mapping[str, Any]]:
+    """The dotted path of a field, without pydantic's names for the types of a union, and its schema."""
+    if not place:
+        return "", {}
+    names, schema = [str(place[0])], whole["properties"].get(place[0], {})
+    for step in place[1:]:
+        types = [variant for variant in _variants(schema) if variant.get("type") != "null"]
+        if len(types) == 1:
+            names.append(str(step))
+            schema = types[0].get("items" if isinstance(step, int) else "additionalProperties", {})
+    return ".".join(names), schema | {"$defs": whole.get("$defs", {})}
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """What a value may be, in words: `a whole number in (0, inf) or none`."""
+    words = [_words(variant, schema.get("$defs", {})) for variant in _variants(schema)]
+    return " or ".join(dict.fromkeys(words))
+
+
+def _words(variant: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
+    if "$ref" in variant:
+        variant = parts[variant["$ref"].rpartition("/")[2]]
+    within = f" in {span}" if (span := _range(variant)) else ""
+    match variant:
+        case {"enum": [*names, last]}:
+            return f"{', '.join(map(str, names))} or {last}"
+        case {"const": name}:
+            return str(name)
+        case {"title": name, "properties": fields}:
+            return f"{name}'s settings" + (f" ({', '.join(fields)})" if fields else "")
+        case {"type": "integer"}:
+            return f"a whole number{within}"
+        case {"type": "number"}:
+            return f"a number{within}"
+        case {"type": "array", "prefixItems": items}:
+            return f"a list of {len(items)}"
+        case {"type": "array"}:
+            return "a list"
+        case {"type": kind}:
+            return {"boolean": "true or false", "string": "text", "null": "none", "object": "names with values"}[kind]
+        case _:
+            return "something else"
 
 
 def _row(name: str, field: FieldInfo, schema: Mapping[str, Any]) -> dict[str, Any]:
