@@ -259,6 +259,14 @@ def test_the_second_call_gives_the_same_from_the_cache(data: Data, monkeypatch: 
     assert second.rows.fingerprint == first.rows.fingerprint
 
 
+def test_a_cached_account_is_held_against_the_share_that_each_run_allows(data: Data) -> None:
+    rows = [*GOOD, {"prompt": "p", "chosen": "", "rejected": "b"}]
+    data.prepared(*rows, on_problem="drop", max_problem_share=0.5)
+    with pytest.raises(DataError, match=r"20.0% of the rows would be dropped, and --max-problem-share is 0\.1"):
+        data.prepared(*rows, on_problem="drop", max_problem_share=0.1)
+    assert len(list((data.folder / "cache" / "rows").iterdir())) == 1
+
+
 def test_changed_data_settings_or_tokenizers_are_prepared_anew(data: Data) -> None:
     data.prepared(*GOOD)
     data.prepared(*GOOD[1:])

@@ -26,7 +26,7 @@ def cache_folder(given: Path | None = None) -> Path:
 def key_of(sources: Sequence[tuple[str, float]], tokenizer: Tokenizer, settings: DataSettings) -> str:
     """32 hex digits that change with the data, the tokenizer, its template and the settings.
 
-    What the account is held against afterwards is not part of it: `inspect` and a run share their rows.
+    What the account is held against afterwards, each time, is not part of it.
     """
     digest = hashlib.blake2b(digest_size=16)
     rules = settings.model_dump_json(exclude={"refuse", "max_problem_share"})
