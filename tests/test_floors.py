@@ -16,7 +16,8 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
     **dict.fromkeys(
-        ["session", "outcome", "job", "demo", "cli", "commands", "flags", "names", "request", "__main__"], 6
+        ["session", "outcome", "job", "demo", "cli", "commands", "flags", "planning", "names", "request", "__main__"],
+        6,
     ),
 }
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")

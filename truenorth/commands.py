@@ -10,10 +10,11 @@ from rich.console import Console
 
 from .errors import SettingsError
 from .evaluate.progress import watching
-from .flags import GENERATE, INSPECT, Given, settings_of
+from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
 from .online.prompts import as_turn, read_prompts
 from .online.sampler import Prompt, Sampling
-from .request import request
+from .planning import Planned, check, planned_run
+from .request import file_of, request
 
 if TYPE_CHECKING:
     from .job import Result
@@ -103,6 +104,27 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
         colour = console.is_terminal and not console.no_color
         console.print(draw(found, tokenizer=tokenizer, rows=rows, colour=colour), highlight=False)
     return not found.refusal
+
+
+def plan_command(target: str, given: Given, *, sets: Sequence[str], as_json: bool) -> None:
+    """Print what the run that `train` would start takes."""
+    own = {flag.parameter: flag.path for flag in PLAN if flag.path.startswith("planned.")}
+    planned = Planned(**{own[name].removeprefix("planned."): value for name, value in given.items() if name in own})
+    for_train: dict[str, Any] = {name: value for name, value in given.items() if name not in own}
+    if file_of(target) is None:
+        check(planned, for_train.get("data", []))
+    asked = request(target, {"data": ["-"], "out": "-"} | for_train if file_of(target) is None else for_train, sets)
+    recipe = asked.recipe()
+    _quiet_libraries()
+    with watching(Console(stderr=True)) as watch:
+        watch.stage("planning")
+        found = planned_run(recipe, asked.run, planned)
+    if as_json:
+        print(json.dumps(found.to_dict(), indent=2))
+        return
+    from .evaluate.plan_text import draw
+
+    Console().print(draw(found), highlight=False)
 
 
 def methods_command(name: str | None, *, as_json: bool) -> None:

@@ -1,0 +1,175 @@
+"""What a run will take before it is started: memory by part, micro-batches, tokens, time. Nothing is loaded.
+
+Memory is counted by going through the model's own layers without contents, for one process. Time is the number of
+products over a rate, so it is an estimate.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from ..data.row_lengths import RowLengths
+from ..models.references import Cached
+from ..models.rehearsal import Found
+from ..run import LoRA
+from ..train.budget import SHARE, USUAL
+from .plan_memory import Memory, Question
+
+REACHED = 0.4  # share of the products' rate that a step reaches; ours on a CPU: benchmarks/matmul.py
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The answer, for each process where nothing else is said."""
+
+    machine: str
+    count: int
+    sizes: str  # the mesh
+    parameters: int
+    trained: int
+    parts: dict[str, int]  # bytes at the moment when their sum is largest
+    memory: int  # bytes that there are
+    tokens: int  # of the largest micro-batch that the run will make
+    largest: int  # tokens of a micro-batch that would still fit; 0: not even the longest row
+    longest: int  # tokens of the longest row
+    micro_batches: float  # per step, on average
+    tokens_per_step: float  # all processes together, prompts once
+    rows: int
+    saved: int  # tokens an epoch that sharing prompts saves
+    unshared: int  # tokens an epoch with each prompt once per answer
+    flops: float  # per step, all processes together
+    rate: float  # FLOP/s of matrix products
+    reached: float  # share of it that a step reaches
+    seconds: float  # per step
+    waiting: float  # seconds of these that only wait for the links; the rest computes
+    notes: tuple[str, ...] = ()
+
+    @property
+    def total(self) -> int:
+        return sum(self.parts.values())
+
+    @property
+    def fits(self) -> bool:
+        return self.largest >= self.longest
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"total": self.total, "fits": self.fits}
+
+
+def plan(asked: Question, rows: RowLengths) -> Plan:
+    """Count and estimate. Takes seconds, a minute for hundreds of layers. Raises SettingsError and ModelError."""
+    memory = Memory(asked)
+    limit = SHARE * asked.machine.memory / (1 if asked.machine.gpu else asked.count)
+    longest = int(rows.totals.max())
+    largest = _largest(memory, rows, limit)
+    wanted = max(asked.run.tokens_per_micro_batch or min(USUAL, max(largest, longest)), longest)
+    parts, found, shape = memory.at(rows, wanted)
+    per_step = asked.run.batch_size * float(rows.totals.mean())
+    own = per_step / memory.ranks / shape.tokens
+    flops, seconds, waiting = _time(asked, memory, found, micro_batches=own, tokens=shape.tokens)
+    return Plan(
+        machine=asked.machine.name,
+        count=asked.count,
+        sizes=str(memory.sizes),
+        parameters=sum(p.numel() for p in memory.rehearsal.model.parameters()),
+        trained=sum(p.numel() for p in memory.rehearsal.trained),
+        parts={name: size for name, size in parts.items() if size},
+        memory=asked.machine.memory // (1 if asked.machine.gpu else asked.count),
+        tokens=shape.tokens,
+        largest=largest,
+        longest=longest,
+        micro_batches=max(1.0, own),
+        tokens_per_step=per_step,
+        rows=len(rows),
+        saved=rows.saved,
+        unshared=int(rows.totals.sum()) + rows.saved,
+        flops=flops,
+        rate=asked.machine.rate,
+        reached=REACHED,
+        seconds=seconds,
+        waiting=waiting,
+        notes=tuple(_advice(asked, memory, found, rows, fits=largest >= longest)),
+    )
+
+
+def _largest(memory: Memory, rows: RowLengths, limit: float) -> int:
+    """Tokens of the largest micro-batch within `limit` bytes: memory grows with them along a line. 0: none fits."""
+    longest = int(rows.totals.max())
+    points: list[tuple[int, int]] = []
+    for budget in (longest, max(2 * longest, USUAL)):
+        parts, _, shape = memory.at(rows, budget)
+        points.append((shape.tokens, sum(parts.values())))
+    (few, less), (many, more) = points
+    if less > limit:
+        return 0
+    if many == few:  # a step's prompts are no more than these
+        return few
+    fitting = int(few + (limit - less) * (many - few) / max(1, more - less))
+    return max(longest, min(fitting, int(memory.prompts * rows.totals.max())))
+
+
+def _time(
+    asked: Question, memory: Memory, found: Found, *, micro_batches: float, tokens: int
+) -> tuple[float, float, float]:
+    """FLOPs of a step of all processes, its seconds, and how many of them wait for the links between processes.
+
+    FSDP gathers weights and scatters gradients while layers compute; replicas and slices are waited for.
+    """
+    machine, sizes = asked.machine, memory.sizes
+    references = sum(not isinstance(r, Cached) for r in asked.recipe.references.values())
+    own = micro_batches * (found.flops + references * found.forward_flops)
+    rate = REACHED * machine.rate / (1 if machine.gpu else asked.count)
+    computing = own / rate if rate else 0.0
+    weights, gradients = memory.rehearsal.weights, 4 * sum(p.numel() for p in memory.rehearsal.trained)
+    gathered = max(1.0, micro_batches) * (2 * weights + gradients) * (1 - 1 / sizes.shards)
+    summed = 2 * gradients / sizes.shards * (1 - 1 / sizes.replicas)
+    text = memory.rehearsal.config.get_text_config()
+    hidden = micro_batches * tokens * text.hidden_size * (2 if asked.precision == "bfloat16" else 4)
+    added = 2 * 4 * text.num_hidden_layers * hidden * (1 - 1 / sizes.slices)  # twice a layer, forward and backward
+    link = machine.between(asked.count)
+    waiting = max(0.0, gathered / link - computing) + summed / link + added / machine.between(sizes.slices)
+    return own * asked.count, computing + waiting, waiting
+
+
+def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fits: bool) -> Iterator[str]:
+    """What is worth knowing, and what to change where it does not fit."""
+    if not found.shared:
+        yield "This architecture cannot share prompts: rows are padded."
+    if any(isinstance(r, Cached) for r in asked.recipe.references.values()):
+        yield "References are computed once before the first step; that pass is not in the step's time."
+    if fits:
+        return
+    limit = SHARE * asked.machine.memory / (1 if asked.machine.gpu else asked.count)
+    longest = int(rows.totals.max())
+    together = asked
+    for flag, change in _changes(asked, memory):
+        alone = sum(Memory(change(asked)).at(rows, longest)[0].values())
+        yield f"{flag} takes it to {alone / 1e9:.1f} GB{', which fits' if alone <= limit else ''}."
+        if alone <= limit:
+            return
+        together = change(together)
+    if together != asked:
+        total = sum(Memory(together).at(rows, longest)[0].values())
+        yield f"All of these together: {total / 1e9:.1f} GB{', which fits' if total <= limit else ', still too much'}."
+        if total <= limit:
+            return
+    yield "Use more or larger devices, a smaller model, or shorter rows (--max-length with --too-long)."
+
+
+def _changes(asked: Question, memory: Memory) -> Iterator[tuple[str, Callable[[Question], Question]]]:
+    """Flags that save memory and are not given, the mildest first."""
+
+    def run(**changes: object) -> Callable[[Question], Question]:
+        return lambda q: replace(q, run=q.run.replace(**changes))
+
+    def cached(q: Question) -> Question:
+        return replace(q, recipe=q.recipe.replace(references={name: Cached() for name in q.recipe.references}))
+
+    if not asked.run.gradient_checkpointing:
+        yield "--gradient-checkpointing", run(gradient_checkpointing=True)
+    if memory.resident["references"]:
+        yield "--reference cached", cached
+    if asked.count > 1 and memory.sizes.shards == 1 and memory.sizes.slices == 1:
+        yield "--layout fsdp", run(layout="fsdp")
+    if memory.adapter is None:
+        yield "--lora 16", run(lora=LoRA(rank=16))

@@ -1,0 +1,120 @@
+"""The memory of one process, by part: what a rehearsal counts, what is there throughout, what a layout divides."""
+
+import copy
+import json
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from torch import nn
+from transformers import PretrainedConfig
+
+from ..data.row_lengths import RowLengths
+from ..errors import SettingsError
+from ..models.load import base_of_adapter, config_of
+from ..models.memory import ALLOCATOR, PARTS, PASSING, Part, resident_memory
+from ..models.policy import Precision
+from ..models.references import Frozen, OtherModel
+from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
+from ..models.sharding import check_slices, layers_of, sizes_of
+from ..optim.state_size import state_bytes
+from ..recipe import Recipe
+from ..run import Run
+from .machines import Machine
+
+CONTEXT = 600_000_000  # bytes that a CUDA context and its libraries take on a GPU
+DIVIDED: tuple[Part, ...] = ("weights", "references", "task vector", "optimizer", "gradients")  # by FSDP
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is planned."""
+
+    recipe: Recipe
+    run: Run
+    precision: Precision  # of the products: `Run.precision` without auto
+    machine: Machine
+    count: int  # processes, one to a GPU
+    task_vector: bool = False  # merging keeps SFT minus base beside the policy
+
+
+class Memory:
+    """Bytes of one process, by part, for any micro-batch. Raises ModelError where the model cannot be rehearsed."""
+
+    def __init__(self, asked: Question) -> None:
+        self.asked, run = asked, asked.run
+        config = config_of(run.model, trust_remote_code=run.trust_remote_code)
+        self.adapter = _adapter(run)
+        self.sizes = sizes_of(run, asked.count, gpu=asked.machine.gpu, adapter=self.adapter is not None)
+        check_slices(config, self.sizes.slices)
+        how = Asked(asked.precision, self.adapter, run.gradient_checkpointing, asked.machine.gpu)
+        self.rehearsal = Rehearsal(sliced(config, self.sizes.slices), how)
+        self.ranks = self.sizes.replicas * self.sizes.shards  # that train on different rows
+        self.prompts = math.ceil(run.batch_size / self.ranks)  # per step
+
+    def at(self, rows: RowLengths, budget: int) -> tuple[dict[Part, int], Found, Shape]:
+        """The parts with micro-batches of up to `budget` tokens, what was counted, and the largest micro-batch."""
+        shape = Shape.of(rows.largest(budget=budget, batch_size=self.prompts))
+        several = self.prompts * float(rows.totals.mean()) > max(budget, shape.longest)
+        found = self.rehearsal(shape, accumulated=several)
+        parts: dict[Part, int] = {**dict.fromkeys(PARTS, 0), **found.peak, **self.resident}
+        for part in DIVIDED if self.sizes.shards > 1 else ():
+            parts[part] = math.ceil(parts[part] / self.sizes.shards)
+        if not self.asked.machine.gpu:
+            parts["allocator"] = round(ALLOCATOR * sum(parts[part] for part in PASSING))
+        return parts, found, shape
+
+    @cached_property
+    def resident(self) -> dict[Part, int]:
+        """What is there throughout and a rehearsal does not see. Not yet divided by FSDP."""
+        recipe, machine = self.asked.recipe, self.asked.machine
+        frozen = sum(isinstance(r, Frozen) for r in recipe.references.values()) * self.rehearsal.reference
+        others = [r.path for r in recipe.references.values() if isinstance(r, OtherModel)]
+        trained = [p.shape for p in self.rehearsal.trained]
+        return {
+            "process": CONTEXT if machine.gpu else resident_memory(),
+            "references": frozen + sum(self._other(path) for path in others),
+            "optimizer": state_bytes(recipe.update, trained),
+            "task vector": 4 * sum(shape.numel() for shape in trained) if self.asked.task_vector else 0,
+            "gathered": self._gathered(),
+        }
+
+    def _other(self, path: str) -> int:
+        """Bytes of another model as a reference."""
+        config = config_of(path, trust_remote_code=self.asked.run.trust_remote_code)
+        return Rehearsal(sliced(config, self.sizes.slices), Asked(self.asked.precision)).reference
+
+    def _gathered(self) -> int:
+        """Bytes that FSDP has whole at a moment: two layers, the gradients of one, and all that is in no layer."""
+        if self.sizes.shards == 1:
+            return 0
+        layers = [_size(layer) for layer in layers_of(self.rehearsal.model)]
+        gradients = 0 if self.adapter else max(layers, default=0)
+        return self.rehearsal.weights - sum(layers) + 2 * max(layers, default=0) + gradients
+
+
+def sliced(config: PretrainedConfig, slices: int) -> PretrainedConfig:
+    """The configuration of one process's slice: fewer heads, narrower inside, all else whole."""
+    config = copy.deepcopy(config)
+    if slices > 1:
+        text = config.get_text_config()
+        text.head_dim = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
+        for name in ("num_attention_heads", "num_key_value_heads", "intermediate_size"):
+            setattr(text, name, getattr(text, name) // slices)
+    return config
+
+
+def _adapter(run: Run) -> Adapter | None:
+    """The adapter that is trained: a new one, or the one that the model is. Raises SettingsError for both."""
+    further = base_of_adapter(run.model) is not None
+    if run.lora is not None and further:
+        raise SettingsError(f"{run.model} is an adapter already: it is trained further. Leave out --lora.")
+    if further:
+        found = json.loads((Path(run.model) / "adapter_config.json").read_text())
+        return Adapter(int(found["r"]), found["target_modules"])
+    return None if run.lora is None else Adapter(run.lora.rank, run.lora.targets)
+
+
+def _size(module: nn.Module) -> int:
+    return sum(p.numel() * p.element_size() for p in module.parameters())
