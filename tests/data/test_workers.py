@@ -36,7 +36,7 @@ def test_the_work_is_done_elsewhere(two: Workers) -> None:
 
 def test_data_errors_are_raised_here_and_the_processes_go_on(two: Workers) -> None:
     with pytest.raises(DataError, match="row 3"):
-        list(two.map(refuse, [(3,)]))
+        list(two.map(refuse, [(3,)] * 5))
     assert list(two.map(abs, [(-1,)])) == [1]
 
 

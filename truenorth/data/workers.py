@@ -13,7 +13,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -89,6 +89,7 @@ class Workers:
         finally:
             for future in pending:
                 future.cancel()
+            wait(pending)  # a process that still works must not be told of the next function
 
     def __enter__(self) -> Self:
         return self
