@@ -23,6 +23,7 @@ from truenorth.run import Run
 from truenorth.settings import table
 
 MUST = {"model": "m", "data": ["a.jsonl"], "out": "o"}
+HERE = ("--model", str(world.sft_model()), "--data", str(world.reviews()), "--out", "o")  # that are there, and free
 SLOW = ("torch", "transformers", "datasets", "matplotlib")
 
 
@@ -56,6 +57,11 @@ def write(path: Path, data: Mapping[str, Any]) -> str:
         ["train", "exoo", "--model", "m", "--data", "d", "--out", "o"],
         ["train", "exo", "--model", "m", "--data", "d", "--out", "o", "--batch-size", "0"],
         ["train", "exo", "--model", "m", "--data", "d", "--out", "o", "--set", "update.warmup_stps=3"],
+        ["train", "exo", "--model", "./nothere", "--data", "d", "--out", "o"],
+        ["train", "exo", "--model", "owner/name", "--data", "nothere.jsonl", "--out", "o"],
+        ["train", "exo", "--model", "m", "--data", "d", "--out", "tests"],
+        ["train", "nothere", "--resume", "--model", "m", "--data", "d", "--out", "o"],
+        ["inspect", "nothere.jsonl", "--model", "m"],
     ],
     ids=" ".join,
 )
@@ -173,7 +179,7 @@ def test_both_lengths_of_a_run_are_refused() -> None:
     ],
 )
 def test_a_wrong_setting_is_named_with_the_nearest_right_one(sets: str, said: str) -> None:
-    assert said in refusal("train", "exo", "--model", "m", "--data", "d", "--out", "o", "--set", sets)
+    assert said in refusal("train", "exo", *HERE, "--set", sets)
 
 
 @pytest.mark.parametrize(
@@ -210,6 +216,18 @@ def test_a_setting_given_as_a_flag_is_pointed_to_set() -> None:
 
 def test_a_misspelt_flag_is_answered_with_the_nearest() -> None:
     assert "Did you mean --batch-size?" in run("train", "exo", "--bacth-size", "2").stderr
+
+
+def test_what_is_neither_a_method_nor_a_run_is_said_to_be_neither() -> None:
+    said = refusal("train", "nothere", "--resume")
+    assert "There is no method 'nothere', and no run directory or YAML file of that name." in said
+    assert "truenorth train RUN_DIR --resume" in said
+    assert "runs/nothere is no run directory: it does not exist." in refusal("train", "runs/nothere", "--resume")
+
+
+def test_an_empty_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "empty.jsonl").touch()
+    assert "empty.jsonl has no rows: it is empty" in refusal("inspect", str(tmp_path / "empty.jsonl"))
 
 
 def test_a_missing_file_is_refused_by_name() -> None:
@@ -273,7 +291,7 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, t
     out = tmp_path / "my run"
     interrupted = job.Result(out, None, interrupted=True, summary={})
     monkeypatch.setattr(job, "start", lambda *_, **__: interrupted)
-    result = run("train", "exo", "--model", "m", "--data", "a", "b", "--out", str(out))
+    result = run("train", "exo", *HERE[:4], str(world.reviews_eval()), "--out", str(out))
     assert result.exit_code == 130
     command = result.stderr.splitlines()[-1].strip()
     assert shlex.split(command) == ["truenorth", "train", str(out / "run.yaml"), "--resume"]
@@ -284,7 +302,7 @@ def test_ctrl_c_elsewhere_ends_without_a_traceback(monkeypatch: pytest.MonkeyPat
         raise KeyboardInterrupt
 
     monkeypatch.setattr(job, "start", interrupt)
-    assert run("train", "exo", "--model", "m", "--data", "a", "--out", "o").exit_code == 130
+    assert run("train", "exo", *HERE).exit_code == 130
 
 
 def test_generate_writes_the_answers_of_each_prompt(tmp_path: Path) -> None:

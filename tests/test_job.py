@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny import tiny_directory
-from truenorth import align
+from truenorth import align, job
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen, OtherModel
@@ -106,6 +106,17 @@ def test_a_run_directory_is_not_written_over(model: str, pairs: str, tmp_path: P
     align("sft", model=model, data=pairs, columns={"response": "chosen"}, out=tmp_path / "run", max_steps=1, **QUICK)
     with pytest.raises(SettingsError, match=r"holds a run already.*--resume"):
         align("dpo", model=model, data=pairs, out=tmp_path / "run", **QUICK)
+
+
+def test_a_finished_run_says_so_before_anything_is_loaded(
+    model: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = QUICK | {"model": model, "data": pairs, "out": tmp_path / "run", "max_steps": 1}
+    first = align("dpo", **asked)
+    for name in ("load_tokenizer", "prepare", "begin"):
+        monkeypatch.delattr(job, name)
+    again = align("dpo", resume=True, **asked)
+    assert (again.report, again.summary) == (first.report, json.loads((tmp_path / "run/summary.json").read_text()))
 
 
 def test_a_resumed_run_that_is_asked_something_else_is_refused(model: str, pairs: str, tmp_path: Path) -> None:

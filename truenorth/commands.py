@@ -14,7 +14,7 @@ from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
 from .online.prompts import as_turn, read_prompts
 from .online.sampler import Prompt, Sampling
 from .planning import Planned, check, planned_run
-from .request import file_of, request
+from .request import check_places, file_of, request
 
 if TYPE_CHECKING:
     from .job import Result
@@ -25,6 +25,7 @@ INTERRUPTED = 130  # as a shell says of Ctrl-C
 def train_command(target: str, given: Given, *, sets: Sequence[str], resume: bool) -> int:
     """Train; the exit code is 0, or 130 where Ctrl-C ended the run after a checkpoint."""
     asked = request(target, given, sets)
+    check_places(asked.run, resume=resume)
     recipe = asked.recipe()
     from .job import start
 
@@ -79,6 +80,7 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
 
     Without --model no tokenizer is loaded, and torch is not imported.
     """
+    from .data.files import must_exist
     from .data.options import DataSettings, Needs
     from .evaluate.inspection import draw, inspect
 
@@ -89,6 +91,8 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
     settings = DataSettings(**asked, needs=Needs(candidates=(1, None)))
     console = Console()
     tokenizer = None
+    for path in data:
+        must_exist(path)
     with watching(Console(stderr=True)) as watch:
         if model is not None:
             watch.stage("loading the tokenizer")

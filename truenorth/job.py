@@ -67,6 +67,9 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     directory.refuse_if_held()
     if world.first:
         check_directory(run.out, asked, resume=resume)
+    if world.first_says(directory.finished):
+        watch.said("The run is finished; nothing is left to do.")
+        return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
     if run.chat_template is not None:
@@ -134,9 +137,6 @@ def _train(
     before = _before(session, recipe, directory, sample=sample, watch=watch)
     torch.manual_seed(run.seed + session.data.rank)  # of dropout, which differs with the rows
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
-    if saved is not None and saved.step == session.steps.count and world.first_says(directory.report.exists()):
-        watch.said("The run is finished; nothing is left to do.")
-        return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     if last is not None:
         progress = checkpoint.restore(last, [session.player], world)
         watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")

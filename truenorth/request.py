@@ -3,14 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
 from . import methods, names
-from .errors import SettingsError
+from .data import files
+from .errors import SettingsError, did_you_mean
 from .flags import FLAGS, Given, settings_of, split_setting
+from .launch import place
+from .models.origin import must_exist
 from .run import Run
+from .train.run_directory import RunDirectory, refuse_taken
 
 if TYPE_CHECKING:
     from .recipe import Recipe
@@ -44,7 +48,7 @@ def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
     parts, run = read(file) if file else ({"method": target}, {})
     method = str(parts["method"])
     if method not in methods.METHODS and ":" not in method:
-        methods.recipe(method)  # refuses the name
+        _refuse_method(method, target if file is None else None)
     wanted = [*settings_of(given).items(), *map(_setting, sets)]
     if {path for path, _ in wanted} & LENGTHS:  # one of them goes before the other in the file
         run = {name: value for name, value in run.items() if f"run.{name}" not in LENGTHS}
@@ -59,6 +63,23 @@ def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
     return Request(parts, changes, _run(run, given))
 
 
+def check_places(run: Run, *, resume: bool) -> None:
+    """Raise for a model, a data file or a run directory that cannot be used, before torch is imported for it.
+
+    What passes here is checked again, exactly, when the run starts. Raises SettingsError, DataError or ModelError.
+    """
+    if place().count > 1:  # one process must not end while others wait for it
+        return
+    directory = RunDirectory(run.out)
+    directory.refuse_if_held()
+    refuse_taken(run.out, resume=resume)
+    if directory.finished:
+        return
+    must_exist(run.model)
+    for source in [*run.data, *run.eval_data]:
+        files.must_exist(source.path)
+
+
 def file_of(target: str) -> Path | None:
     """The YAML file that `target` names, or the one of the run directory that it names; None for a method's name."""
     path = Path(target)
@@ -69,9 +90,8 @@ def file_of(target: str) -> Path | None:
     if "/" in target or path.is_dir():
         if (path / "run.yaml").is_file():
             return path / "run.yaml"
-        raise SettingsError(
-            f"{target} is no run directory: it holds no run.yaml. Give a method's name, or a YAML file."
-        )
+        what = "it holds no run.yaml" if path.exists() else "it does not exist"
+        raise SettingsError(f"{target} is no run directory: {what}. Give a method's name, or a YAML file.")
     return None
 
 
@@ -95,6 +115,17 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     if "method" not in parts:
         raise SettingsError(f"{file} needs `method`, for instance `method: dpo`; `truenorth methods` lists them.")
     return parts, run
+
+
+def _refuse_method(name: str, target: str | None) -> NoReturn:
+    """Say that there is no such method; where it is the target of the command, nor such a run."""
+    if target is None:
+        methods.recipe(name)  # refuses the name
+    raise SettingsError(
+        f"There is no method {name!r}, and no run directory or YAML file of that name."
+        f"{did_you_mean(name, methods.METHODS)} Methods are {', '.join(methods.METHODS)}, and package.module:function."
+        " A run goes on with: truenorth train RUN_DIR --resume"
+    )
 
 
 def _put(run: dict[str, Any], path: Sequence[str], value: object) -> None:

@@ -105,7 +105,7 @@ def _surveyed(
     needs = settings.needs
     numbers = [name for name in needs.columns if name != "label"]
     prompt, answers = columns_of_texts(settings.columns)
-    totals, lines_before = [Survey() for _ in sources], list[int]()
+    totals, lines_before = [Survey(path) for path, _ in sources], list[int]()
     file, lines = "", 0
     asked = list[Part]()  # of those on their way: only what names them
 

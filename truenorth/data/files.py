@@ -49,9 +49,16 @@ def read_rows(path: str) -> Iterator[RawRow]:
     elif here.is_dir():
         for file in _data_files(here):
             yield from _read_file(file)
-    elif hub.could_be_name(path) and not (here.suffix in _READERS or here.suffix in OPENERS):
-        yield from _numbered(path, hub.downloaded(path, not_a_file=missing(here)))
     else:
+        must_exist(path)
+        yield from _numbered(path, hub.downloaded(path, not_a_file=missing(here)))
+
+
+def must_exist(path: str) -> None:
+    """Raise DataError where `path` is neither a file, nor a folder, nor possibly a name on the Hub."""
+    here = Path(path)
+    on_hub = hub.could_be_name(path) and not (here.suffix in _READERS or here.suffix in OPENERS)
+    if not (here.exists() or hub.is_saved(path) or on_hub):
         raise DataError(missing(here))
 
 

@@ -108,7 +108,7 @@ def explain(name: Name, mapping: Mapping[str, str], repeats: bool, found: Survey
 def no_layout(given: Mapping[str, str], found: Survey) -> str:
     """Says that a file fits no layout, what it has, and what its columns may mean."""
     if not found.rows:
-        return f"{found.file or 'The data'} has no rows."
+        return f"{found.file or 'The data'} has no rows: it is empty, or has only blank lines or a header."
     said = f" with {_pairs(given)}" if given else ""
     hint = f" Perhaps: --columns {_pairs(likely)}." if (likely := _likely(found.kinds)) else ""
     needs = "; ".join(f"{', '.join(roles.needed)} ({name})" for name, roles in LAYOUTS.items())

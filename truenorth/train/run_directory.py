@@ -46,6 +46,11 @@ class RunDirectory:
     def report(self) -> Path:
         return self.out / "report.html"
 
+    @property
+    def finished(self) -> bool:
+        """Whether a run has come to its end here: the final model is written whole, and the report after it."""
+        return self.final.exists() and self.report.exists()
+
     def summary(self) -> dict[str, Any]:
         """summary.json of a finished run."""
         return json.loads((self.out / "summary.json").read_text(encoding="utf-8"))
@@ -95,10 +100,16 @@ def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> Non
     there was asked something else.
     """
     directory = RunDirectory(out)
+    refuse_taken(out, resume=resume)
     if directory.settings.exists():
+        _compare(yaml.safe_load(directory.settings.read_text()), asked, directory.settings)
+
+
+def refuse_taken(out: Path, *, resume: bool) -> None:
+    """Raise SettingsError if `out` holds something other than a run, or a run and `resume` is not set."""
+    if RunDirectory(out).settings.exists():
         if not resume:
             raise SettingsError(f"{out} holds a run already. Go on with it by --resume, or choose another --out.")
-        _compare(yaml.safe_load(directory.settings.read_text()), asked, directory.settings)
     elif out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
         raise SettingsError(f"{out} exists and is no run directory. Choose another --out.")
 
