@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -55,14 +56,6 @@ class Silent:
     def logged(self, record: Mapping[str, object]) -> None:
         del record
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        del kind, error, at
-
 
 class QuietWatch:
     """Plain lines: every sentence and stage, the first and the last step, and one step each half minute between."""
@@ -90,14 +83,6 @@ class QuietWatch:
         of = "" if self.steps is None else f"/{self.steps}"
         where = f"{'held out, ' if held_out else ''}step {record.get('step')}{of}"
         _plainly(self.console, f"{where}  {summary(record)}")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        del kind, error, at
 
 
 class TerminalWatch:
@@ -167,11 +152,11 @@ class TerminalWatch:
         self._hide()
 
 
-def watching(console: Console) -> TerminalWatch | QuietWatch | Silent:
+def watching(console: Console) -> AbstractContextManager[Watch]:
     """The watch that suits where `console` writes to, as a context: the first process alone speaks."""
     if place().rank != 0:
-        return Silent()
-    return TerminalWatch(console) if console.is_terminal else QuietWatch(console)
+        return nullcontext(Silent())
+    return TerminalWatch(console) if console.is_terminal else nullcontext(QuietWatch(console))
 
 
 def summary(record: Mapping[str, object]) -> str:
