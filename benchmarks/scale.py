@@ -69,8 +69,8 @@ def main() -> None:
         _write_tokenizer(folder / "tokenizer")
         for count in sorted(asked.rows):
             found = _measured(folder, count, asked.processes)
-            results.append(found, TABLE)
             print(_shown(found), flush=True)
+            results.append(found, TABLE)
 
 
 def _measured(folder: Path, count: int, processes: int) -> Scale:
