@@ -1,10 +1,12 @@
 """Whether both sides compute the same: the condition under which a comparison of their speed means anything."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from comparison import How, Setting, both
+from comparison import How, Setting, sides
 from protocol import Child
 
+Record = Mapping[str, float]
 TOLERANCE = 1e-3  # nats of a response's log-prob; of the loss; share of the gradient's norm
 STEPS = 20
 PROMPTS = 2  # per step, to stay short
@@ -33,15 +35,19 @@ class Agreement:
 def check(setting: Setting, how: How) -> Agreement:
     """Take STEPS small steps on both sides in float32, and compare."""
     # One thread: steps this small wait longer for a second one than it saves, most of all on a busy machine.
-    exact = replace(
-        how, steps=STEPS, precision="float32", prompts=PROMPTS, pairs_at_once=setting.answers - 1, threads=1
-    )
-    with both(setting, exact) as (ours, theirs):
+    exact = replace(how, steps=STEPS, precision="float32", prompts=PROMPTS, threads=1)
+    with sides(setting, exact, [setting.answers - 1]) as (ours, (theirs,)):
         first = _largest_difference(ours, theirs)
-        records = [(ours.ask("step"), theirs.ask("step")) for _ in range(STEPS)]
+        records = [_both_step(ours, theirs) for _ in range(STEPS)]
     start, end = records[0], records[-1]
     norm = abs(start[0]["grad_norm"] - start[1]["grad_norm"]) / start[1]["grad_norm"]
     return Agreement(log_probs=first, grad_norm=norm, loss=abs(end[0]["loss"] - end[1]["loss"]))
+
+
+def _both_step(ours: Child, theirs: Child) -> tuple[Record, Record]:
+    """A step of both sides at the same time: nobody looks at the clock."""
+    ours.begin("step")
+    return theirs.ask("step"), ours.answer()
 
 
 def _largest_difference(ours: Child, theirs: Child) -> float:

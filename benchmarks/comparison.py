@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import model
@@ -31,7 +32,6 @@ class Setting:
     read: Callable[[], list[Row]]
     prompts: int = 16  # per step
     answers: int = 2
-    pairs_at_once: int = 8  # TRL's per_device_train_batch_size: not tuned yet, see --pairs-at-once
     lora: bool = False
     cached: bool = False  # references computed before, as in a second epoch; else in the step
 
@@ -42,8 +42,7 @@ SETTINGS: Mapping[str, Setting] = {
         Setting("a", "HH pairs, full fine-tuning", rows.pairs),
         Setting("b", "HH pairs, LoRA of rank 16", rows.pairs, lora=True),
         Setting("c", "long prompts, short answers", rows.summaries),
-        Setting("d4", "4 answers to a prompt", lambda: rows.groups(4), prompts=8, answers=4),
-        Setting("d8", "8 answers to a prompt", lambda: rows.groups(8), prompts=4, answers=8, pairs_at_once=7),
+        *(Setting(f"d{k}", f"{k} answers to a prompt", partial(rows.groups, k), 4, k) for k in (2, 4, 8)),
         Setting("e", "HH pairs, references computed before", rows.pairs, cached=True),
     )
 }
@@ -59,24 +58,25 @@ class How:
     noise: float = 1e-3  # added to the weights, so that policy and reference differ
     learning_rate: float = 1e-5
     prompts: int | None = None  # per step; None: the setting's
-    pairs_at_once: int | None = None  # of TRL; None: the setting's
     sorted_for_peer: bool = False  # each step's pairs go to TRL by length, so that it pads little
     threads: int = os.cpu_count() or 1
 
 
 @contextmanager
-def both(setting: Setting, how: How) -> Generator[tuple[Child, Child]]:
-    """TrueNorth's and TRL's child, ready for a first step. Raises SystemExit where there is no TRL."""
+def sides(setting: Setting, how: How, pairs_at_once: Sequence[int]) -> Generator[tuple[Child, list[Child]]]:
+    """TrueNorth's child and TRL's, one for each of its batch sizes `pairs_at_once`, ready for a first step.
+
+    Raises SystemExit where there is no TRL.
+    """
     if not TRL.exists():
         raise SystemExit("TRL's environment is not there: run benchmarks/peers/make_trl.sh first.")
     children: list[Child] = []
     with tempfile.TemporaryDirectory(prefix="truenorth-benchmark-") as folder:
         try:
-            ours = start_ours(setting, how, Path(folder))
-            children.append(ours)
-            theirs = start_trl(setting, how, Path(folder), order=ours.ready["order"])
-            children.append(theirs)
-            yield ours, theirs
+            children.append(ours := start_ours(setting, how, Path(folder)))
+            for size in pairs_at_once:
+                children.append(start_trl(setting, how, Path(folder), order=ours.ready["order"], pairs_at_once=size))
+            yield ours, children[1:]
         finally:
             for child in children:
                 child.stop()
@@ -94,8 +94,10 @@ def start_ours(setting: Setting, how: How, folder: Path) -> Child:
     )
 
 
-def start_trl(setting: Setting, how: How, folder: Path, *, order: Sequence[Sequence[int]]) -> Child:
-    """`order` says which rows each step takes."""
+def start_trl(
+    setting: Setting, how: How, folder: Path, *, order: Sequence[Sequence[int]], pairs_at_once: int
+) -> Child:
+    """`order` says which rows each step takes, `pairs_at_once` is TRL's per_device_train_batch_size."""
     chosen = _rows(setting, how)
     pairs: list[dict[str, str]] = []
     for step in order:
@@ -109,7 +111,8 @@ def start_trl(setting: Setting, how: How, folder: Path, *, order: Sequence[Seque
         pairs.extend(taken)
     (folder / "pairs.json").write_text(json.dumps(pairs))
     script = HERE / "peers" / "trl_side.py"
-    return Child(TRL, script, settings=_told(setting, how, folder), environment=_environment(how))
+    told = _told(setting, how, folder) | {"pairs_at_once": pairs_at_once}
+    return Child(TRL, script, settings=told, environment=_environment(how))
 
 
 def model_folder(setting: Setting) -> Path:
@@ -146,7 +149,6 @@ def _told(setting: Setting, how: How, folder: Path) -> dict[str, object]:
         "answers": setting.answers,
         "prompts": prompts,
         "pairs_per_step": prompts * (setting.answers - 1),
-        "pairs_at_once": how.pairs_at_once or setting.pairs_at_once,
         "lora": setting.lora,
         "cached": setting.cached,
         "steps": how.steps,

@@ -54,7 +54,8 @@ class Child:
 
     def __init__(self, python: Path, script: Path, *, settings: Mapping[str, Any], environment: Mapping[str, str]):
         self.name = script.stem
-        self.log = Path(settings["folder"]) / f"{self.name}.log"
+        folder = Path(settings["folder"])
+        self.log = folder / f"{self.name}-{len(list(folder.glob('*.log')))}.log"
         path = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
         with self.log.open("w") as log:
             self._process = subprocess.Popen(
@@ -65,21 +66,25 @@ class Child:
                 text=True,
                 env={**os.environ, **environment, "PYTHONPATH": path, "HF_HUB_OFFLINE": "1"},
             )
-        self.ready = self._answer()
+        self.ready = self.answer()
 
     def ask(self, question: str) -> dict[str, Any]:
         """What the child answers to `question`, "step" or one of its own. Raises RuntimeError if it has died."""
+        self.begin(question)
+        return self.answer()
+
+    def begin(self, question: str) -> None:
+        """Ask without waiting for the answer."""
         assert self._process.stdin is not None
         self._process.stdin.write(question + "\n")
         self._process.stdin.flush()
-        return self._answer()
 
     def stop(self) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()  # reads as an empty question
         self._process.wait()
 
-    def _answer(self) -> dict[str, Any]:
+    def answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None
         line = self._process.stdout.readline()
         if not line:
