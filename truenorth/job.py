@@ -41,6 +41,20 @@ class Result:
     summary: Mapping[str, Any]
 
 
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """A run whose rows are prepared and which may begin: what it needs besides the model."""
+
+    recipe: Recipe
+    run: Run
+    directory: RunDirectory
+    tokenizer: PreTrainedTokenizerBase
+    rows: Prepared
+    unseen: Prepared | None  # held out
+    context: int | None  # positions that the model has; None: no limit
+    sharding: Sharding
+
+
 def align(
     recipe: Recipe | str, *, model: str, data: object, out: str | Path, resume: bool = False, **settings: Any
 ) -> Result:
@@ -79,21 +93,21 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     rows = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
     unseen = None
     if run.eval_data:
-        unseen = world.in_turn(
-            lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage)
-        )
+        unseen = world.in_turn(lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage))
     if rows.plain_text and tokenizer.chat_template is not None:
         watch.said(
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
-    _must_fit(run, [rows] if unseen is None else [rows, unseen])
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    _must_fit(run, context, [rows] if unseen is None else [rows, unseen])
+    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, context, sharding)
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
         directory.write("account.json", _account(rows))
-        return _train(recipe, run, directory, tokenizer, data=(rows, unseen), watch=watch, sharding=sharding)
+        return _train(ready, watch)
 
 
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
@@ -111,25 +125,17 @@ def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))
 
 
-def _train(
-    recipe: Recipe,
-    run: Run,
-    directory: RunDirectory,
-    tokenizer: PreTrainedTokenizerBase,
-    *,
-    data: tuple[Prepared, Prepared | None],
-    watch: Watch,
-    sharding: Sharding,
-) -> Result:
+def _train(ready: Ready, watch: Watch) -> Result:
     """From prepared rows to the report."""
-    world = sharding.processes.world
-    same = identity(methods.dump(recipe), data[0].rows.identity, fingerprint(run.model))
+    recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
+    world, data = ready.sharding.processes.world, (ready.rows, ready.unseen)
+    same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model))
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
-    rows, context = (data[1] or data[0]).rows, context_of(run.model, trust_remote_code=run.trust_remote_code)
+    rows = (ready.unseen or ready.rows).rows
     asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
-    prompts = sample_prompts(asked, run.samples, context=context)
-    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=sharding)
+    prompts = sample_prompts(asked, run.samples, context=ready.context)
+    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
@@ -163,9 +169,8 @@ def data_settings(recipe: Recipe, run: Run) -> DataSettings:
     return DataSettings(**fields, needs=needs)
 
 
-def _must_fit(run: Run, data: list[Prepared]) -> None:
+def _must_fit(run: Run, context: int | None, data: list[Prepared]) -> None:
     """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt."""
-    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
     longest = max(prepared.rows.longest for prepared in data)
     if context is not None and longest > context:
         raise SettingsError(
