@@ -114,7 +114,7 @@ def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     """How the processes hold the model. Raises SettingsError for a layout that does not fit, before one is loaded."""
     gpu, further = torch.cuda.is_available(), base_of_adapter(run.model) is not None
     sizes = sizes_of(run, world.size, gpu=gpu, adapter=further or run.lora is not None)
-    check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes.slices)
+    check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes)
     if further and sizes.slices > 1:
         raise SettingsError(
             f"{run.model} is an adapter, and a loaded adapter cannot be sliced. Use --layout data or fsdp, or merge "

@@ -30,6 +30,8 @@ from ..processes import ALONE, Group, Processes
 from .logprobs import Model, backbone, base_of
 from .policy import Policy
 
+PARTIAL = "replicated_with_grad_allreduce"  # transformers' style of a norm between sliced layers
+PACKED = ("packed_colwise", "packed_rowwise")  # its styles of several weights in one, of which each is sliced
 ADAPTER = (".lora_", ".modules_to_save.")  # in the names of an adapter's parameters
 FITTING = 0.7  # share of a GPU's free memory that a whole model may take for a moment
 LayoutName = Literal["auto", "data", "fsdp", "tensor"]
@@ -87,14 +89,26 @@ def _must_divide(name: str, size: int, count: int) -> None:
         raise SettingsError(f"{name} is {size}, which does not divide {count} processes. Allowed: {fitting}.")
 
 
-def check_slices(config: PretrainedConfig, slices: int) -> None:
+def check_slices(config: PretrainedConfig, sizes: Sizes) -> None:
     """Raise SettingsError if a model of this configuration cannot be sliced so. Before its weights are loaded."""
+    slices = sizes.slices
     text = config.get_text_config()
     name = config.model_type
     if slices > 1 and not getattr(text, "base_model_tp_plan", None):
         raise SettingsError(
             f"transformers has no tensor-parallel plan for {name} models, so its layers cannot be sliced over "
             f"{slices} processes. Use --layout fsdp, which needs none, or --layout data."
+        )
+    styles = set((getattr(text, "base_model_tp_plan", None) or {}).values())
+    if slices > 1 and styles & set(PACKED):
+        raise SettingsError(
+            f"transformers' plan for {name} models slices packed weights, whose slices torch cannot save and put "
+            "together again in order. Use --layout fsdp or data."
+        )
+    if slices > 1 and sizes.shards > 1 and PARTIAL in styles:
+        raise SettingsError(
+            f"{name} models have norms whose gradients are summed over the slices, which FSDP does not do. Use "
+            "--layout tensor without shard_size, or --layout fsdp without tensor_size."
         )
     heads = {key: getattr(text, key, None) for key in ("num_attention_heads", "num_key_value_heads")}
     for key, number in heads.items():
@@ -137,8 +151,9 @@ class Sharding:
         asked = DistributedConfig(tp_size=self.sizes.slices)
         mesh = self.mesh["tp"]
         plan, _, _ = model._resolve_parallel_plans(asked)  # pyright: ignore[reportPrivateUsage]  -- no public name
-        apply_tensor_parallelism(model, mesh, plan)
+        apply_tensor_parallelism(model, mesh, {name: style for name, style in plan.items() if style != PARTIAL})
         model.tie_weights()  # slicing has made new parameters of them
+        _sum_partial_gradients(model, [name for name, style in plan.items() if style == PARTIAL], mesh.get_group())
         seen: Any = model
         seen.config.distributed_config, seen._device_mesh = asked, mesh
         yield
@@ -151,7 +166,7 @@ class Sharding:
             return policy
         root: Any = base_of(policy.model)
         mesh = self.mesh["replicate", "shard"] if self.sizes.replicas > 1 else self.mesh["shard"]
-        for module in [*layers_of(policy.model), root]:
+        for module in [*reversed(layers_of(policy.model)), root]:  # layers within layers first
             fully_shard(module, mesh=mesh, reshard_after_forward=True)
         for module in root.modules():
             if isinstance(module, FSDPModule):  # sums: the step has divided by the weights of all processes
@@ -174,6 +189,24 @@ class Sharding:
     def in_step(self) -> bool:
         """Whether a forward pass of one process waits for others."""
         return self.sizes.shards > 1 or self.sizes.slices > 1
+
+
+def _sum_partial_gradients(model: PreTrainedModel, names: Sequence[str], slices: dist.ProcessGroup) -> None:
+    """Sum the gradients of what each process holds whole and applies to its own heads alone.
+
+    transformers does it too, but on what has accumulated: the second micro-batch would sum the first one's again.
+    """
+
+    def summed(gradient: Tensor) -> Tensor:
+        gradient = gradient.contiguous()
+        dist.all_reduce(gradient, group=slices)
+        return gradient
+
+    parameters = dict(model.named_parameters())
+    for name in set(names) & parameters.keys():
+        asks = parameters[name].requires_grad
+        parameters[name].requires_grad_(True).register_hook(summed)
+        parameters[name].requires_grad_(asks)
 
 
 WHOLE = Sharding(Sizes(), Processes(), None)
