@@ -1,7 +1,7 @@
 """Everything that a run holds while it trains, built once: model, player, steps, references."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from peft import PeftModel
@@ -16,20 +16,23 @@ from .evaluate.progress import Watch
 from .models.attention import native_attention
 from .models.load import load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
+from .models.memory import Part
 from .models.modes import evaluating, set_training
 from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
 from .models.references import Cached, Frozen
-from .models.scored_references import Scores, Start, score_references
-from .models.sharding import WHOLE, Sharding
+from .models.scored_references import Scores, Start, bytes_beside, score_references
+from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
+from .optim.state_size import state_bytes
 from .processes import Group
 from .recipe import Recipe
 from .run import Run
-from .train.budget import find_budget
+from .train.budget import find_budget, sentence_of
 from .train.checkpoint import Progress
 from .train.first_step import FirstStep, check_first_step
 from .train.step import Player
+from .train.trial import MemoryTrial
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +101,11 @@ def begin(
             f"The warm-up takes {late} of the run's {steps.count} steps: the learning rate reaches "
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
-    budget = saved.budget if saved is not None else _budget(run, player, steps, watch=watch, sharding=sharding)
+    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding)
+    budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
+    start = replace(start, budget=budget)
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
-    start = Start(policy, run.model, cache_folder(), budget, run.trust_remote_code, sharding)
     with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
         references = score_references(recipe.references, start, used)
     return Session(
@@ -161,23 +165,24 @@ def _player(recipe: Recipe, policy: Policy) -> Player:
     )
 
 
-def _budget(run: Run, player: Player, steps: Steps, *, watch: Watch, sharding: Sharding) -> int:
-    """Tokens per micro-batch, found by running the largest one."""
+def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: Steps, watch: Watch) -> int:
+    """Tokens per micro-batch, found by running the largest one with all beside it that a step will have."""
     watch.stage("trying the largest micro-batch")
-
-    def trial(budget: int) -> None:
-        try:
-            player.log_probs(steps.largest(budget=budget)).total.sum().backward()
-        except torch.cuda.OutOfMemoryError as error:
-            if not sharding.in_step:
-                raise
-            raise SettingsError(  # the others wait in the middle of a layer: there is no second try
-                f"a micro-batch of {budget} tokens does not fit in the GPU's memory. Give a smaller "
-                "--tokens-per-micro-batch, or switch on --gradient-checkpointing."
-            ) from error
-        player.optimizer.zero_grad(set_to_none=True)
-
+    sharding, model = start.sharding, start.policy.model
+    later: dict[Part, int] = {
+        "optimizer": state_bytes(recipe.update, [local(p).shape for p in player.parameters]),
+        "references": bytes_beside(recipe.references, start),
+    }
+    vocabulary = base_of(model).config.get_text_config().vocab_size
+    trial = MemoryTrial(player, steps, list(model.parameters()), vocabulary, later, sharding.in_step)
     longest = int(steps.rows.lengths[steps.used()].max())
-    return find_budget(
-        trial, longest, wanted=run.tokens_per_micro_batch, said=watch.said, world=sharding.processes.world
+    budget = find_budget(
+        trial,
+        longest,
+        wanted=run.tokens_per_micro_batch,
+        said=watch.said,
+        later=sum(later.values()),
+        world=sharding.processes.world,
     )
+    watch.said(sentence_of(trial.parts, budget))
+    return budget

@@ -8,7 +8,7 @@ import torch
 
 from ..errors import SettingsError, did_you_mean
 from ..models.policy import Precision
-from ..train.budget import memory_limit
+from ..train.resident import memory_limit
 
 GB = 10**9
 NVLINK_GPUS = 8  # to a machine: past them, the network

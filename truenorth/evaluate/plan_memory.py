@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from ..data.row_lengths import RowLengths
 from ..errors import SettingsError
 from ..models.load import base_of_adapter, config_of
-from ..models.memory import ALLOCATOR, PARTS, PASSING, Part, resident_memory
+from ..models.memory import ALLOCATOR, PARTS, PASSING, Part
 from ..models.policy import Precision
 from ..models.references import Frozen, OtherModel
 from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
@@ -21,6 +21,7 @@ from ..models.sharding import check_slices, layers_of, sizes_of
 from ..optim.state_size import state_bytes
 from ..recipe import Recipe
 from ..run import Run
+from ..train.resident import resident_memory
 from .machines import Machine
 
 CONTEXT = 600_000_000  # bytes that a CUDA context and its libraries take on a GPU
@@ -47,8 +48,9 @@ class Memory:
         config = config_of(run.model, trust_remote_code=run.trust_remote_code)
         self.adapter = _adapter(run)
         self.sizes = sizes_of(run, asked.count, gpu=asked.machine.gpu, adapter=self.adapter is not None)
-        check_slices(config, self.sizes.slices)
-        how = Asked(asked.precision, self.adapter, run.gradient_checkpointing, asked.machine.gpu)
+        check_slices(config, self.sizes)
+        trusted, gpu = run.trust_remote_code, asked.machine.gpu
+        how = Asked(asked.precision, self.adapter, run.gradient_checkpointing, gpu, trusted)
         self.rehearsal = Rehearsal(sliced(config, self.sizes.slices), how)
         self.ranks = self.sizes.replicas * self.sizes.shards  # that train on different rows
         self.prompts = math.ceil(run.batch_size / self.ranks)  # per step
@@ -82,8 +84,9 @@ class Memory:
 
     def _other(self, path: str) -> int:
         """Bytes of another model as a reference."""
-        config = config_of(path, trust_remote_code=self.asked.run.trust_remote_code)
-        return Rehearsal(sliced(config, self.sizes.slices), Asked(self.asked.precision)).reference
+        trusted = self.asked.run.trust_remote_code
+        config = sliced(config_of(path, trust_remote_code=trusted), self.sizes.slices)
+        return Rehearsal(config, Asked(self.asked.precision, trust_remote_code=trusted)).reference
 
     def _gathered(self) -> int:
         """Bytes that FSDP has whole at a moment: two layers, the gradients of one, and all that is in no layer."""

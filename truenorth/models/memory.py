@@ -4,13 +4,9 @@ The count works on tensors with contents and on torch's fake tensors alike, so t
 is loaded and what a trial finds on the machine are the same sum. Bytes are those of storages: views cost nothing.
 """
 
-import os
-import resource
-import sys
 import weakref
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import torch
@@ -122,12 +118,3 @@ def counting(parameters: Sequence[nn.Parameter], *, vocabulary: int) -> Generato
     finally:
         for hook in hooks:
             hook.remove()
-
-
-def resident_memory() -> int:
-    """Bytes of memory that this process holds now; where the system does not say (macOS), held at most."""
-    file = Path("/proc/self/statm")
-    if file.exists():
-        return int(file.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

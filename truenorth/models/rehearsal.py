@@ -25,7 +25,7 @@ from .memory import Bytes, counting
 from .modes import set_training
 from .policy import Precision
 from .probe import REFUSALS, SHARING_LAYERS
-from .storage import frozen_copy, store_frozen
+from .storage import size_of_copy, store_frozen
 
 NAME = "truenorth-rehearsal"  # in transformers' attention registry
 
@@ -46,6 +46,7 @@ class Asked:
     adapter: Adapter | None = None  # None: all weights
     checkpointing: bool = False
     gpu: bool = False  # its kernels keep keys and values once and in bfloat16
+    trust_remote_code: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Shape:
     targets: int  # response tokens
     keys: int  # of all sequences: a response's own and its prompt's
     pairs: int  # of a query and a key that it may look at
+    scores: int  # of a query and any key of its sequence
     sequences: int  # responses
     longest: int  # tokens of the longest prompt with one response
 
@@ -63,7 +65,7 @@ class Shape:
     def of(cls, layout: Layout) -> "Shape":
         """
         >>> Shape.of(Layout(prompts=(2,), responses=((1, 0),)))
-        Shape(tokens=3, targets=3, keys=7, pairs=6, sequences=2, longest=3)
+        Shape(tokens=3, targets=3, keys=7, pairs=6, scores=7, sequences=2, longest=3)
         """
         both = list(zip(layout.prompts, layout.responses, strict=True))
         return cls(
@@ -71,6 +73,7 @@ class Shape:
             targets=sum(r + 1 for _, responses in both for r in responses),
             keys=sum(p + sum(p + r for r in responses) for p, responses in both),
             pairs=sum(p * (p + 1) // 2 + sum(r * p + r * (r + 1) // 2 for r in responses) for p, responses in both),
+            scores=sum(p * p + sum(r * (p + r) for r in responses) for p, responses in both),
             sequences=sum(len(responses) for _, responses in both),
             longest=max(p + max(responses) for p, responses in both),
         )
@@ -98,7 +101,9 @@ class Rehearsal:
         kinds = set(getattr(self.config.get_text_config(), "layer_types", None) or SHARING_LAYERS)
         self.shared = kinds <= SHARING_LAYERS
         with torch.device("meta"):
-            model: Model = AutoModelForCausalLM.from_config(self.config, dtype=torch.float32)
+            model: Model = AutoModelForCausalLM.from_config(
+                self.config, dtype=torch.float32, trust_remote_code=asked.trust_remote_code
+            )
             model.requires_grad_(asked.adapter is None).eval()
             if asked.adapter is not None:
                 rank, targets = asked.adapter.rank, asked.adapter.targets
@@ -110,7 +115,7 @@ class Rehearsal:
         set_training(model, dropout=False)
         if self.shared:
             base_of(model).set_attn_implementation(NAME)
-        self.reference = 0 if isinstance(model, PeftModel) else _bytes(frozen_copy(model, half=half))
+        self.reference = 0 if isinstance(model, PeftModel) else size_of_copy(model, half=half)
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         with self._mode:
             self.model = model.to_empty(device="cpu")
@@ -191,6 +196,8 @@ def attend(
     attention_mask: Tensor | None,
     *,
     rehearsed: tuple[Shape, Asked],
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **__: object,
 ) -> tuple[Tensor, None]:
     """Stands for `attention.attend`: what that keeps for the backward pass. Returns [1, T, heads, head width]."""
@@ -202,25 +209,28 @@ def attend(
         query, key, value = (x.to(dtype) for x in (query, key, value))
         if not asked.gpu and (repeats := query.shape[1] // key.shape[1]) > 1:
             key, value = key.repeat_interleave(repeats, 1), value.repeat_interleave(repeats, 1)
-        out = _Attention.apply(query, key, value, shape.keys if asked.gpu else shape.keys - shape.tokens)
+        by_hand = 0 if asked.gpu else (softcap is not None) + (softcap is not None or s_aux is not None)
+        gathered = shape.keys if asked.gpu else shape.keys - shape.tokens
+        out = _Attention.apply(query, key, value, gathered, by_hand * shape.scores)
         return out.to(given).transpose(1, 2), None
 
 
 class _Attention(torch.autograd.Function):
-    """A kernel that keeps queries, keys, values, outputs, and keys and values gathered for each sequence."""
+    """A kernel that keeps queries, keys, values, outputs, keys and values gathered for each sequence, and scores."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, gathered: int) -> Tensor:
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, gathered: int, scores: int) -> Tensor:
         _, heads, _, width = key.shape
         copies = [torch.empty(1, heads, gathered, width, dtype=key.dtype) for _ in range(2)]
         out = torch.empty_like(query)
-        ctx.save_for_backward(query, key, value, out, *copies, query[..., 0].float())
+        by_hand = torch.empty(query.shape[1], scores, dtype=torch.float32)
+        ctx.save_for_backward(query, key, value, out, *copies, query[..., 0].float(), by_hand)
         return torch.empty_like(out)  # the sequences' outputs, laid end to end
 
     @staticmethod
-    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+    def backward(ctx: Any, *_: Tensor) -> tuple[Tensor, Tensor, Tensor, None, None]:
         query, key, value = ctx.saved_tensors[:3]
-        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value), None, None
 
 
 AttentionInterface.register(NAME, attend)

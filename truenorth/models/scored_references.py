@@ -13,15 +13,16 @@ from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
-from .load import load_model
+from .load import config_of, load_model
 from .logprobs import base_of
 from .modes import evaluating
 from .origin import fingerprint
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
 from .references import Cached, Frozen, OtherModel, Reference
+from .rehearsal import Asked, Rehearsal
 from .sharding import WHOLE, Sharding, whole
-from .storage import frozen_copy, store_frozen
+from .storage import frozen_copy, size_of_copy, store_frozen
 
 Scores = Callable[[PackedBatch], LogProbs]
 
@@ -70,6 +71,22 @@ def score_references(
             case _:
                 raise SettingsError(f"{type(reference).__name__} is no reference that training knows how to score.")
     return scores
+
+
+def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
+    """Bytes of the models that `score_references` will keep in this process beside the policy. Loads none."""
+    half, total = start.precision == "bfloat16", 0
+    for reference in references.values():
+        match reference:
+            case OtherModel(path=path):
+                config = config_of(path, trust_remote_code=start.trust_remote_code)
+                asked = Asked(start.precision, trust_remote_code=start.trust_remote_code)
+                total += Rehearsal(config, asked).reference // start.sharding.sizes.shards
+            case Frozen() if not (isinstance(start.policy.model, PeftModel) and _is_fresh(start.policy.model)):
+                total += size_of_copy(start.policy.model, half=half)
+            case _:  # computed before, or the policy without its adapter
+                pass
+    return total
 
 
 def _no_gradients(scores: Scores) -> Scores:

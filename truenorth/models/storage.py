@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.distributed.tensor import DTensor
 from torch.overrides import TorchFunctionMode
 from transformers.pytorch_utils import Conv1D
 
@@ -31,6 +32,16 @@ def frozen_copy(model: Model, *, half: bool) -> Model:
     """A copy of `model` in evaluation mode and without gradients, its linear layers in bfloat16 if `half`."""
     rounded = {id(p): nn.Parameter(p.detach().to(torch.bfloat16)) for p in _linear_parameters(model)} if half else {}
     return copy.deepcopy(model, rounded).requires_grad_(False).eval()  # takes the rounded ones for copies made already
+
+
+def size_of_copy(model: Model, *, half: bool) -> int:
+    """Bytes that the parameters of `frozen_copy` take, of a sharded model those in this process."""
+    rounded = {id(p) for p in _linear_parameters(model)} if half else set[int]()
+    return sum(_local_size(p) * (2 if id(p) in rounded else p.element_size()) for p in model.parameters())
+
+
+def _local_size(parameter: nn.Parameter) -> int:
+    return (parameter.to_local() if isinstance(parameter, DTensor) else parameter).numel()
 
 
 def _linear_parameters(model: Model) -> list[nn.Parameter]:

@@ -1,36 +1,38 @@
 """How many tokens a micro-batch may have: found by running the largest one before step 0."""
 
 import gc
-import os
-import resource
-import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 
 from ..errors import SettingsError
 from ..launch import place
+from ..models.memory import Bytes
 from ..processes import ALONE, Group
+from .resident import growth_of, memory_limit, resident_memory
 
 USUAL = 4096  # tokens; past it a CPU gains nothing, and a GPU starts from there
 SHARE = 0.85  # of the machine's memory that a run may plan for
+PER_TOKEN = ("activations", "head")  # parts that grow with a micro-batch
+Trial = Callable[[int], Bytes]
 
 
 def find_budget(
-    trial: Callable[[int], None],
+    trial: Trial,
     longest: int,
     *,
     wanted: int | None,
     said: Callable[[str], None],
+    later: int = 0,
     world: Group = ALONE,
 ) -> int:
     """The largest budget, of `wanted` and its halves, whose largest micro-batch fits. Never below the longest row.
 
-    `trial(budget)` runs the forward and backward pass of the largest micro-batch and leaves no trace. On a GPU what
-    does not fit raises and is halved; on a CPU the kernel would kill us, so a quarter is run first and its growth of
-    resident memory held against this process's share of the machine's limit. All processes of `world` get the least
-    of theirs. Raises SettingsError if one row alone does not fit.
+    `trial(budget)` runs the forward and backward pass of the largest micro-batch and leaves no trace; it says what it
+    took. On a GPU it holds `later` bytes more, for what comes after it, and what does not fit raises and is halved.
+    On a CPU the kernel would kill us, so a quarter is run first, and its growth of resident memory is held, with
+    `later`, against this process's share of the machine's limit. All processes of `world` get the least of theirs.
+    Raises SettingsError if one row alone does not fit.
     """
     budget = max(wanted or USUAL, longest)
     if wanted is not None and wanted < longest:
@@ -38,13 +40,13 @@ def find_budget(
     if torch.cuda.is_available():
         return min(world.gather(_by_trying(trial, budget, longest, said)))
     small = max(budget // 4, longest)
-    fitting = min(world.gather(_by_measuring(trial, budget, longest, said)))
+    fitting = min(world.gather(_by_measuring(trial, budget, longest, said=said, later=later)))
     if fitting > small:
         trial(fitting)
     return fitting
 
 
-def _by_trying(trial: Callable[[int], None], budget: int, longest: int, said: Callable[[str], None]) -> int:
+def _by_trying(trial: Trial, budget: int, longest: int, said: Callable[[str], None]) -> int:
     while True:
         try:
             trial(budget)
@@ -58,40 +60,44 @@ def _by_trying(trial: Callable[[int], None], budget: int, longest: int, said: Ca
         budget = max(budget // 2, longest)
 
 
-def _by_measuring(trial: Callable[[int], None], budget: int, longest: int, said: Callable[[str], None]) -> int:
+def _by_measuring(trial: Trial, budget: int, longest: int, *, said: Callable[[str], None], later: int) -> int:
     """What a quarter's growth says of the whole, which the caller then tries."""
     small = max(budget // 4, longest)
-    before = peak_memory()
-    trial(small)
-    growth = peak_memory() - before  # bytes, activations and gradients of `small` tokens
+    before = resident_memory() + later
+    parts, growth = growth_of(lambda: trial(small))
+    fixed = sum(size for part, size in parts.items() if part in ("gradients", "half copies"))
+    growing = max(growth - fixed, sum(parts[part] for part in PER_TOKEN if part in parts))  # the rest of it
+
+    def needed(tokens: int) -> float:
+        return before + fixed + growing * tokens / small
+
     limit = int(SHARE * memory_limit() / place().local_count)
     fitting = budget
-    while before + growth * fitting / small > limit and fitting > longest:
+    while needed(fitting) > limit and fitting > longest:
         fitting = max(fitting // 2, longest)
-    if before + growth * fitting / small > limit:
+    if needed(fitting) > limit:
         raise _too_long(longest)
     if fitting < budget:
         said(f"Micro-batches have {fitting} tokens, not {budget}: more would pass {limit / 1e9:.1f} GB of memory.")
     return fitting
 
 
+def sentence_of(parts: Bytes, budget: int) -> str:
+    """The memory plan in a line: what a step takes at most, the largest parts first.
+
+    >>> sentence_of({"weights": 2_000_000_000, "head": 500_000_000, "references": 0}, 4096)
+    'Micro-batches of 4,096 tokens. A step takes 2.5 GB of tensors: weights 2.00, head 0.50.'
+    """
+    if "weights" not in parts:  # sharded
+        return f"Micro-batches of {budget:,} tokens."
+    named = sorted(((size, part) for part, size in parts.items() if size), reverse=True)
+    listed = ", ".join(f"{part} {size / 1e9:.2f}" for size, part in named)
+    total = sum(size for size, _ in named) / 1e9
+    return f"Micro-batches of {budget:,} tokens. A step takes {total:.1f} GB of tensors: {listed}."
+
+
 def _too_long(longest: int) -> SettingsError:
     return SettingsError(
         f"one row of {longest} tokens does not fit in memory. Lower --max-length with --too-long drop or truncate, "
-        "switch on --gradient-checkpointing, or train an adapter with --lora."
+        "switch on --gradient-checkpointing, choose --reference cached, or train an adapter with --lora."
     )
-
-
-def peak_memory() -> int:
-    """Bytes of resident memory that this process has held at most."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
-
-
-def memory_limit() -> int:
-    """Bytes that this process may use: the control group's limit where there is one, else the machine's memory."""
-    machine = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    for file in (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes")):
-        if file.exists() and (limit := file.read_text().strip()).isdigit():
-            return min(machine, int(limit))
-    return machine
