@@ -120,6 +120,24 @@ def test_dropout_is_off_while_training_unless_asked_for() -> None:
     assert not torch.equal(policy.log_probs(batch).total, policy.log_probs(batch).total)
 
 
+def test_rows_of_like_length_are_padded_together_and_come_back_in_order() -> None:
+    from dataclasses import replace
+
+    model = tiny_model("bloom")
+    scorer, batch = scorer_for(model), pack(rows_of(SHAPES))
+    entered: list[int] = []
+    model.transformer.register_forward_pre_hook(
+        lambda _, __, named: entered.append(named["input_ids"].numel()), with_kwargs=True
+    )
+    with torch.no_grad():
+        apart, in_parts = scorer.token_log_probs(batch), sum(entered)
+        entered.clear()
+        together = replace(scorer, one_call=True).token_log_probs(batch)
+    assert len(entered) == 1
+    assert in_parts <= 1.25 * sum(len(sequence) for sequence in unpack(batch)) < entered[0]
+    assert torch.allclose(apart, together, rtol=0, atol=1e-5)
+
+
 def test_a_rounded_model_is_compared_as_strictly_as_one_in_float32() -> None:
     model = tiny_model("llama").requires_grad_(False)
     store_frozen(model)

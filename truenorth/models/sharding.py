@@ -91,21 +91,21 @@ def _must_divide(name: str, size: int, count: int) -> None:
 
 def check_slices(config: PretrainedConfig, sizes: Sizes) -> None:
     """Raise SettingsError if a model of this configuration cannot be sliced so. Before its weights are loaded."""
-    slices = sizes.slices
-    text = config.get_text_config()
-    name = config.model_type
-    if slices > 1 and not getattr(text, "base_model_tp_plan", None):
+    slices, name, text = sizes.slices, config.model_type, config.get_text_config()
+    if slices == 1:
+        return
+    styles = set((getattr(text, "base_model_tp_plan", None) or {}).values())
+    if not styles:
         raise SettingsError(
             f"transformers has no tensor-parallel plan for {name} models, so its layers cannot be sliced over "
             f"{slices} processes. Use --layout fsdp, which needs none, or --layout data."
         )
-    styles = set((getattr(text, "base_model_tp_plan", None) or {}).values())
-    if slices > 1 and styles & set(PACKED):
+    if styles & set(PACKED):
         raise SettingsError(
             f"transformers' plan for {name} models slices packed weights, whose slices torch cannot save and put "
             "together again in order. Use --layout fsdp or data."
         )
-    if slices > 1 and sizes.shards > 1 and PARTIAL in styles:
+    if sizes.shards > 1 and PARTIAL in styles:
         raise SettingsError(
             f"{name} models have norms whose gradients are summed over the slices, which FSDP does not do. Use "
             "--layout tensor without shard_size, or --layout fsdp without tensor_size."
@@ -173,9 +173,10 @@ class Sharding:
                 module.set_gradient_divide_factor(1.0)
                 module.set_force_sum_reduction_for_comms(True)
         # The scorer calls backbone and head apart. As a forward method of the root, their weights are there for both.
-        root.token_log_probs = policy.scorer.token_log_probs
+        scorer = replace(policy.scorer, one_call=True)
+        root.token_log_probs = scorer.token_log_probs
         register_fsdp_forward_method(root, "token_log_probs")
-        return replace(policy, scorer=replace(policy.scorer, entry=root.token_log_probs))
+        return replace(policy, scorer=replace(scorer, entry=root.token_log_probs))
 
     def move(self, model: Model, device: torch.device) -> Model:
         """`model` on `device`; one to be sharded that is too large for a GPU stays until `shard` moves its layers."""
