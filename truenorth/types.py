@@ -12,6 +12,7 @@ Log-probabilities are in nats and float32, whatever the model computes in.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor
 
 
@@ -61,6 +62,18 @@ class StepSummary:
 
     log_ratio: Mapping[str, Tensor]  # [B_step, K] nats for each reference
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step], `weight` always
+    reference: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step, K] nats, their own log-probs
+
+    @property
+    def shares(self) -> Tensor:
+        """[B_step] what each row counts of the step, by its weight, 1 in all; rows that all weigh nothing count alike.
+
+        >>> StepSummary({}, {"weight": Tensor([1.0, 3.0])}).shares
+        tensor([0.2500, 0.7500])
+        """
+        weight = self.columns["weight"]
+        weight = torch.where(weight.any(), weight, torch.ones_like(weight))
+        return weight / weight.sum()
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from ..types import Candidates, LogProbs, StepSummary
 from .metrics import Metrics, to_host
 
 Scores = Callable[[PackedBatch], LogProbs]
-Columns = tuple[dict[str, Tensor], dict[str, Tensor]]  # a micro-batch's log-ratios and columns
+Part = tuple[dict[str, Tensor], ...]  # of a step's summary: a micro-batch's log-ratios, references and columns
 T = TypeVar("T")
 CPU = torch.device("cpu")
 
@@ -136,21 +136,24 @@ def summary_of(
     if players[player].objective.scope != "step":
         return None
     device = players[player].parameters[0].device
-    parts = list[Columns]()
+    parts = list[Part]()
     for batch in (batch.to(device) for batch in batches):
         scored = score(players, batch, references)[player]
         if not batch.filler:
             ratios = {name: scored.log_ratio(name) for name in scored.references}
-            parts.append((ratios, {**scored.columns, "weight": _weights(batch)}))
+            totals = {name: reference.total for name, reference in scored.references.items()}
+            parts.append((ratios, totals, {**scored.columns, "weight": _weights(batch)}))
     if group.size > 1:
         parts = [_moved(part, device) for found in group.gather([_moved(p, CPU) for p in parts]) for part in found]
-    columns = set(parts[0][1]).intersection(*(found for _, found in parts))
-    kept = torch.cat([found["weight"] for _, found in parts]) > 0
-    kept = kept | ~kept.any()  # rows that all weigh nothing stay, so that their loss is a number
-    return StepSummary(
-        log_ratio={name: torch.cat([ratios[name] for ratios, _ in parts])[kept] for name in parts[0][0]},
-        columns={name: torch.cat([found[name] for _, found in parts])[kept] for name in columns},
-    )
+    weight = torch.cat([columns["weight"] for *_, columns in parts])
+    kept = (weight > 0) | ~weight.any()  # rows that all weigh nothing stay, so that their loss is a number
+
+    def joined(found: Sequence[dict[str, Tensor]]) -> dict[str, Tensor]:
+        everywhere = set(found[0]).intersection(*found)
+        return {name: torch.cat([tensors[name] for tensors in found])[kept] for name in everywhere}
+
+    ratios, totals, columns = (joined(found) for found in zip(*parts, strict=True))
+    return StepSummary(log_ratio=ratios, columns=columns, reference=totals)
 
 
 def _refuse_not_finite(
@@ -177,6 +180,5 @@ def _together(found: Sequence[T], group: Group) -> tuple[T, ...]:
     return tuple(one for part in group.gather(list(found)) for one in part)
 
 
-def _moved(part: Columns, device: torch.device) -> Columns:
-    ratios, columns = ({name: tensor.to(device) for name, tensor in tensors.items()} for tensors in part)
-    return ratios, columns
+def _moved(part: Part, device: torch.device) -> Part:
+    return tuple({name: tensor.to(device) for name, tensor in tensors.items()} for tensors in part)
