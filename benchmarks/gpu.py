@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,7 +43,7 @@ PARTS: Mapping[str, Part] = {
     for part in (  # in this order, since time on a GPU is short
         Part("1b-a", "1b", SETTINGS["a"], prompts=64),
         Part("1b-d4", "1b", SETTINGS["d4"], prompts=32),
-        Part("8b-a-lora", "8b", SETTINGS["a"], prompts=64, lora=True),
+        Part("8b-a-lora", "8b", SETTINGS["b"], prompts=64, lora=True),
         Part("8b-d4-lora", "8b", SETTINGS["d4"], prompts=32, lora=True),
         Part("1b-c", "1b", SETTINGS["c"], prompts=64),
     )
@@ -83,49 +83,41 @@ def main() -> None:
         share = _operations(part, size, ours) / rate
         print(_line_of(part, "ours", ours, share), flush=True)
         (folder / "pairs.json").write_text(json.dumps(_pairs(chosen, ours.ready["order"])))
-        theirs, best = None, "TRL not run"
+        theirs: Side | None = None
         try:
-            theirs, best = _best_of_trl(asked, told, ours, until=until)
-            print(_line_of(part, f"TRL, {best}", theirs, 0.0) if theirs else best, flush=True)
+            for side in _tries_of_trl(asked, told, until=until):
+                _check(ours, side)
+                print(_line_of(part, f"TRL, {side.ready['pairs_at_once']} pairs at once", side, 0.0), flush=True)
+                theirs = side if theirs is None or side.median < theirs.median else theirs
         finally:  # a part that is cut off still leaves what was measured
-            note = [
-                best,
+            notes = [
+                "TRL not measured" if theirs is None else _how(theirs),
                 f"share of the matrix rate {share:.3f}",
                 f"{_tokens(ours) / ours.median:.0f} tokens a second",
             ]
-            note += ["rows made up"] * (rows.folder() is None) + ["tiny: a trial of the script alone"] * asked.tiny
-            results.append(_result(part, machine, ours, theirs, "; ".join(note)), asked.results)
+            notes += ["rows made up"] * (rows.folder() is None) + ["tiny: a trial of the script alone"] * asked.tiny
+            results.append(_result(part, machine, ours, theirs, "; ".join(notes)), asked.results)
 
 
-def _best_of_trl(
-    asked: argparse.Namespace, told: Mapping[str, Any], ours: Side, *, until: float
-) -> tuple[Side | None, str]:
-    """TRL's fastest steps over the batch sizes that are tried while there is time, and what they were taken with."""
-    if asked.theirs is None:
-        return None, "TRL not run: no Python with it was given"
-    best: Side | None = None
-    how, longest, too_large = "TRL did not fit in memory", 0.0, told["pairs_per_step"] + 1
-    for size in asked.pairs_at_once:
+def _tries_of_trl(asked: argparse.Namespace, told: Mapping[str, Any], *, until: float) -> Iterator[Side]:
+    """TRL's steps with each batch size that fits, while there is time."""
+    longest, too_large = 0.0, told["pairs_per_step"] + 1
+    for size in asked.pairs_at_once if asked.theirs else []:
         began = time.monotonic()
-        if began + longest > until:
-            break
-        if size >= too_large:
+        if size >= too_large or began + longest > until:
             continue
         try:
-            side = _run(asked.theirs, HERE / "peers" / "trl_side.py", {**told, "pairs_at_once": size})
+            yield _run(asked.theirs, HERE / "peers" / "trl_side.py", {**told, "pairs_at_once": size})
         except RuntimeError as error:
             if "out of memory" not in str(error).lower():
                 raise
             print(f"TRL with {size} pairs at once does not fit in memory", flush=True)
             too_large = size
-            continue
-        finally:
-            longest = max(longest, time.monotonic() - began)
-        _check(ours, side)
-        print(f"TRL with {size} pairs at once: {side.median:.3f} s", flush=True)
-        if best is None or side.median < best.median:
-            best, how = side, f"TRL {side.ready['attention']} attention, {size} pairs at once"
-    return best, how
+        longest = max(longest, time.monotonic() - began)
+
+
+def _how(theirs: Side) -> str:
+    return f"TRL {theirs.ready['attention']} attention, {theirs.ready['pairs_at_once']} pairs at once"
 
 
 def _run(python: Path, script: Path, settings: Mapping[str, Any]) -> Side:
@@ -137,7 +129,8 @@ def _run(python: Path, script: Path, settings: Mapping[str, Any]) -> Side:
     finally:
         child.stop()
     peak = max(step.get("device_peak", step["peak"]) for step in steps)
-    return Side([step["seconds"] for step in steps[WARM_UP:]], peak, log_probs, child.ready)
+    ready = {**child.ready, "pairs_at_once": settings.get("pairs_at_once")}
+    return Side([step["seconds"] for step in steps[WARM_UP:]], peak, log_probs, ready)
 
 
 def _check(ours: Side, theirs: Side) -> None:
@@ -226,13 +219,13 @@ def _told(part: Part, asked: argparse.Namespace, folder: Path, model: Path) -> d
 
 
 def _result(part: Part, machine: str, ours: Side, theirs: Side | None, note: str) -> Result:
-    prompts = len(ours.ready["order"][0])
+    prompts, adapter = len(ours.ready["order"][0]), ", LoRA" * (part.lora and not part.setting.lora)
     return Result(
         date=results.now(),
         commit=results.commit(),
         machine=machine,
         versions=" ".join(f"{n} {(theirs or ours).ready[n]}" for n in ("trl", "torch") if n in (theirs or ours).ready),
-        setting=f"({part.name}) {part.setting.what}{', LoRA' * part.lora}, {prompts} prompts a step",
+        setting=f"({part.name}) {part.setting.what}{adapter}, {prompts} prompts a step",
         ours=ours.median,
         theirs=theirs.median if theirs else 0.0,
         ours_spread=results.spread(ours.seconds),
