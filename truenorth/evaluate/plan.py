@@ -9,10 +9,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from ..data.row_lengths import RowLengths
+from ..errors import SettingsError
 from ..models.references import Cached
 from ..models.rehearsal import Found
 from ..run import LoRA
 from ..train.budget import SHARE, USUAL
+from .machines import NVLINK_GPUS
 from .plan_memory import Memory, Question
 
 REACHED = 0.4  # share of the products' rate that a step reaches; ours on a CPU: benchmarks/matmul.py
@@ -71,8 +73,8 @@ def plan(asked: Question, rows: RowLengths) -> Plan:
         machine=asked.machine.name,
         count=asked.count,
         sizes=str(memory.sizes),
-        parameters=sum(p.numel() for p in memory.rehearsal.model.parameters()),
-        trained=sum(p.numel() for p in memory.rehearsal.trained),
+        parameters=memory.parameters[0],
+        trained=memory.parameters[1],
         parts={name: size for name, size in parts.items() if size},
         memory=asked.machine.memory // (1 if asked.machine.gpu else asked.count),
         tokens=shape.tokens,
@@ -141,14 +143,17 @@ def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fit
         return
     limit = SHARE * asked.machine.memory / (1 if asked.machine.gpu else asked.count)
     longest = int(rows.totals.max())
-    together = asked
+    together, tried = asked, 0
     for flag, change in _changes(asked, memory):
-        alone = sum(Memory(change(asked)).at(rows, longest)[0].values())
+        try:
+            alone = sum(Memory(change(asked)).at(rows, longest)[0].values())
+        except SettingsError:  # a layout that this model does not take
+            continue
         yield f"{flag} takes it to {alone / 1e9:.1f} GB{', which fits' if alone <= limit else ''}."
         if alone <= limit:
             return
-        together = change(together)
-    if together != asked:
+        together, tried = change(together), tried + 1
+    if tried > 1:
         total = sum(Memory(together).at(rows, longest)[0].values())
         yield f"All of these together: {total / 1e9:.1f} GB{', which fits' if total <= limit else ', still too much'}."
         if total <= limit:
@@ -171,5 +176,9 @@ def _changes(asked: Question, memory: Memory) -> Iterator[tuple[str, Callable[[Q
         yield "--reference cached", cached
     if asked.count > 1 and memory.sizes.shards == 1 and memory.sizes.slices == 1:
         yield "--layout fsdp", run(layout="fsdp")
-    if memory.adapter is None:
+    if memory.sizes.shards >= NVLINK_GPUS and memory.sizes.slices == 1:
+        yield f"--layout fsdp --tensor-size {NVLINK_GPUS}", run(layout="fsdp", tensor_size=NVLINK_GPUS)
+    if memory.adapter is None and asked.count > 1:
+        yield "--lora 16 --layout fsdp", run(lora=LoRA(rank=16), layout="fsdp")
+    elif memory.adapter is None:
         yield "--lora 16", run(lora=LoRA(rank=16))

@@ -45,7 +45,7 @@ class Memory:
 
     def __init__(self, asked: Question) -> None:
         self.asked, run = asked, asked.run
-        config = config_of(run.model, trust_remote_code=run.trust_remote_code)
+        self.config = config = config_of(run.model, trust_remote_code=run.trust_remote_code)
         self.adapter = _adapter(run)
         self.sizes = sizes_of(run, asked.count, gpu=asked.machine.gpu, adapter=self.adapter is not None)
         check_slices(config, self.sizes)
@@ -66,6 +66,12 @@ class Memory:
         if not self.asked.machine.gpu:
             parts["allocator"] = round(ALLOCATOR * sum(parts[part] for part in PASSING))
         return parts, found, shape
+
+    @cached_property
+    def parameters(self) -> tuple[int, int]:
+        """How many the whole model has, and how many of them are trained."""
+        whole = self.rehearsal if self.sizes.slices == 1 else Rehearsal(self.config, self.rehearsal.asked)
+        return sum(p.numel() for p in whole.model.parameters()), sum(p.numel() for p in whole.trained)
 
     @cached_property
     def resident(self) -> dict[Part, int]:
