@@ -110,7 +110,7 @@ def test_objective_of_another_module_is_found_by_its_kind():
     [
         ({}, "a recipe needs `method`"),
         ({"method": "epo"}, "no method 'epo'"),
-        ({"method": "exo", "objective": {"kind": "eso"}}, "Objective has no kind 'eso'. Did you mean exo?"),
+        ({"method": "exo", "objective": {"kind": "exoo"}}, "Objective has no kind 'exoo'. Did you mean exo?"),
         ({"method": "exo", "objective": {"kind": "builtins:int"}}, "not a subclass of truenorth's Objective"),
         ({"method": "exo", "objective": {"kind": "nowhere:Loss"}}, "'nowhere:Loss' cannot be imported"),
         ({"method": "exo", "objective": {"beta": -1}}, "EXO's beta must lie in (0, inf), got -1"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 METHODS: Mapping[str, str] = {  # in order of publication
     "sft": "truenorth.methods.sft:recipe",
     "dpo": "truenorth.methods.dpo:recipe",
+    "f_divergence_dpo": "truenorth.methods.f_divergence_dpo:recipe",
+    "js_dpo": "truenorth.methods.f_divergence_dpo:jensen_shannon_recipe",
     "exo": "truenorth.methods.exo:recipe",
     "exo_rw": "truenorth.methods.exo:reward_recipe",
     "dpo_rw": "truenorth.methods.exo:forward_recipe",
