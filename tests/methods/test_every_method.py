@@ -17,6 +17,7 @@ OBJECTIVES = {name: recipe(name).objective for name in METHODS} | {
     "dpo, smoothed": recipe("dpo", label_smoothing=0.1).objective,
     "simpo, no margin": recipe("simpo", gamma_over_beta=0.0).objective,
     "f_divergence_dpo, forward KL": recipe("f_divergence_dpo", alpha=1.0).objective,
+    "aps, many temperatures": recipe("aps", beta=1.0).objective,
 }
 REFERRING = {name: objective for name, objective in OBJECTIVES.items() if objective.references}
 DETACHED = {"wpo"}  # holds a part of its loss for constant, so finite differences are taken in its own tests

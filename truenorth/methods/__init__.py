@@ -26,6 +26,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "exo_rw": "truenorth.methods.exo:reward_recipe",
     "dpo_rw": "truenorth.methods.exo:forward_recipe",
     "simpo": "truenorth.methods.simpo:recipe",
+    "aps": "truenorth.methods.aps:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
 }
 
