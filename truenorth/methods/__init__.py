@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 METHODS: Mapping[str, str] = {  # in order of publication
     "sft": "truenorth.methods.sft:recipe",
+    "slic": "truenorth.methods.slic:recipe",
     "dpo": "truenorth.methods.dpo:recipe",
+    "rso": "truenorth.methods.rso:recipe",
     "f_divergence_dpo": "truenorth.methods.f_divergence_dpo:recipe",
     "js_dpo": "truenorth.methods.f_divergence_dpo:jensen_shannon_recipe",
     "exo": "truenorth.methods.exo:recipe",
