@@ -28,6 +28,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "exo": "truenorth.methods.exo:recipe",
     "exo_rw": "truenorth.methods.exo:reward_recipe",
     "dpo_rw": "truenorth.methods.exo:forward_recipe",
+    "nca": "truenorth.methods.nca:recipe",
+    "nca_rw": "truenorth.methods.nca:reward_recipe",
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "aps": "truenorth.methods.aps:recipe",
