@@ -30,6 +30,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "dpo_rw": "truenorth.methods.exo:forward_recipe",
     "nca": "truenorth.methods.nca:recipe",
     "nca_rw": "truenorth.methods.nca:reward_recipe",
+    "odpo": "truenorth.methods.odpo:recipe",
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "aps": "truenorth.methods.aps:recipe",
