@@ -31,6 +31,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "nca": "truenorth.methods.nca:recipe",
     "nca_rw": "truenorth.methods.nca:reward_recipe",
     "odpo": "truenorth.methods.odpo:recipe",
+    "robust_dpo": "truenorth.methods.robust_dpo:recipe",
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "aps": "truenorth.methods.aps:recipe",
