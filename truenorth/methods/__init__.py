@@ -34,6 +34,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "robust_dpo": "truenorth.methods.robust_dpo:recipe",
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
+    "mallows_dpo": "truenorth.methods.mallows_dpo:recipe",
     "aps": "truenorth.methods.aps:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
 }
