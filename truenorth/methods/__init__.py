@@ -38,6 +38,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "rpo": "truenorth.methods.rpo:recipe",
     "rpo_average": "truenorth.methods.rpo:average_recipe",
     "aps": "truenorth.methods.aps:recipe",
+    "discopop": "truenorth.methods.discopop:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
 }
 
