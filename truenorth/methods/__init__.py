@@ -40,6 +40,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "aps": "truenorth.methods.aps:recipe",
     "discopop": "truenorth.methods.discopop:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
+    "wpo": "truenorth.methods.wpo:recipe",
 }
 
 
