@@ -41,6 +41,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "discopop": "truenorth.methods.discopop:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
     "wpo": "truenorth.methods.wpo:recipe",
+    "apo_zero": "truenorth.methods.apo:recipe",
+    "apo_down": "truenorth.methods.apo:down_recipe",
 }
 
 
