@@ -43,6 +43,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "wpo": "truenorth.methods.wpo:recipe",
     "apo_zero": "truenorth.methods.apo:recipe",
     "apo_down": "truenorth.methods.apo:down_recipe",
+    "mmpo": "truenorth.methods.mmpo:recipe",
 }
 
 
