@@ -44,6 +44,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "apo_zero": "truenorth.methods.apo:recipe",
     "apo_down": "truenorth.methods.apo:down_recipe",
     "mmpo": "truenorth.methods.mmpo:recipe",
+    "dpo_norm": "truenorth.methods.dpo_norm:recipe",
 }
 
 
