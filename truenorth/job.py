@@ -112,14 +112,9 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
 
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     """How the processes hold the model. Raises SettingsError for a layout that does not fit, before one is loaded."""
-    gpu, further = torch.cuda.is_available(), base_of_adapter(run.model) is not None
-    sizes = sizes_of(run, world.size, gpu=gpu, adapter=further or run.lora is not None)
+    gpu, adapter = torch.cuda.is_available(), run.lora is not None or base_of_adapter(run.model) is not None
+    sizes = sizes_of(run, world.size, gpu=gpu, adapter=adapter)
     check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes)
-    if further and sizes.slices > 1:
-        raise SettingsError(
-            f"{run.model} is an adapter, and a loaded adapter cannot be sliced. Use --layout data or fsdp, or merge "
-            "it into its base model first."
-        )
     if world.size > 1:
         watch.said(f"{world.size} processes hold the model as {sizes}.")
     return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))

@@ -77,7 +77,7 @@ def begin(
     train, held_out = data[0].rows, None if data[1] is None else data[1].rows
     watch.stage("loading the model")
     torch.manual_seed(run.seed)  # for a fresh adapter, the same in every process
-    model, stored_in = load_policy(run, sharding)
+    model, stored_in = load_policy(run)
     native = native_attention(base_of(model))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world = sharding.processes.world
@@ -86,6 +86,7 @@ def begin(
         precision = saved.precision  # what the run began with, whatever this machine is good at
     if precision == "bfloat16":
         store_frozen(model)
+    sharding.slice(model)
     policy = sharding.shard(Policy.of(sharding.move(model, device), precision))
     if policy.scorer.fallback:
         watch.said(f"Prompts are not shared with this model: {policy.scorer.fallback}. Rows are padded; it is slower.")
@@ -122,7 +123,7 @@ def begin(
     )
 
 
-def load_policy(run: Run, sharding: Sharding = WHOLE) -> tuple[Model, torch.dtype]:
+def load_policy(run: Run) -> tuple[Model, torch.dtype]:
     """The model that is trained, its parameters float32 and asking for gradients, and the dtype it was stored in."""
     if run.lora is not None and base_of_adapter(run.model) is not None:
         raise SettingsError(
@@ -131,12 +132,11 @@ def load_policy(run: Run, sharding: Sharding = WHOLE) -> tuple[Model, torch.dtyp
         )
     model = load_model(run.model, trust_remote_code=run.trust_remote_code)
     stored_in = stored_dtype(run.model, trust_remote_code=run.trust_remote_code)
-    with sharding.sliced(base_of(model)):
-        if (lora := run.lora) is not None:
-            alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
-            adapted = with_lora(model, rank=lora.rank, alpha=alpha, targets=lora.targets, dropout=lora.dropout)
-            return adapted, stored_in
-    if isinstance(model, PeftModel):
+    if run.lora is not None:
+        lora = run.lora
+        alpha = 2.0 * lora.rank if lora.alpha is None else lora.alpha
+        model = with_lora(model, rank=lora.rank, alpha=alpha, targets=lora.targets, dropout=lora.dropout)
+    elif isinstance(model, PeftModel):
         for name, parameter in model.named_parameters():
             parameter.requires_grad_(".lora_" in name)
     else:

@@ -14,7 +14,6 @@ from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
 from .load import config_of, load_model
-from .logprobs import base_of
 from .modes import evaluating
 from .origin import fingerprint
 from .policy import Policy, Precision
@@ -103,8 +102,8 @@ def _other(path: str, start: Start) -> Policy:
             f"the reference {path} has a vocabulary of {theirs} tokens, the policy one of {ours}: "
             "their log-probs do not compare. A reference must share the policy's tokenizer."
         )
-    with start.sharding.sliced(base_of(model)):
-        model = start.sharding.move(model, start.policy.device)
+    start.sharding.slice(model)
+    model = start.sharding.move(model, start.policy.device)
     return start.sharding.shard(Policy.of(model, start.precision))
 
 

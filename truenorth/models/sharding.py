@@ -8,20 +8,20 @@ The processes form a mesh of replicas x shards x slices. Those of one slice grou
 different ones. `gradients.py` sums over them.
 """
 
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, Protocol
 
 import torch
 import torch.distributed as dist
 from peft import PeftModel
+from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.distributed.configuration_utils import DistributedConfig
 from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 from transformers.modeling_layers import GradientCheckpointingLayer
 
@@ -32,6 +32,7 @@ from .policy import Policy
 
 PARTIAL = "replicated_with_grad_allreduce"  # transformers' style of a norm between sliced layers
 PACKED = ("packed_colwise", "packed_rowwise")  # its styles of several weights in one, of which each is sliced
+HALVES = {"colwise": "lora_B", "rowwise": "lora_A"}  # what of an adapter is sliced as its layer; the rest stays whole
 ADAPTER = (".lora_", ".modules_to_save.")  # in the names of an adapter's parameters
 FITTING = 0.7  # share of a GPU's free memory that a whole model may take for a moment
 LayoutName = Literal["auto", "data", "fsdp", "tensor"]
@@ -142,23 +143,17 @@ class Sharding:
                 data = Group(members.index(world.rank), len(members), handle) if len(members) > 1 else ALONE
         return cls(sizes, Processes(world, data), mesh)
 
-    @contextmanager
-    def sliced(self, model: PreTrainedModel) -> Generator[None]:
-        """Slice the layers of `model` by its plan. Within it an adapter is put on: PEFT slices it likewise."""
+    @torch.no_grad()
+    def slice(self, model: Model) -> None:
+        """Slice the layers of `model`, and what an adapter adds to them, by transformers' plan."""
         if self.mesh is None or self.sizes.slices == 1:
-            yield
             return
-        asked = DistributedConfig(tp_size=self.sizes.slices)
-        mesh = self.mesh["tp"]
-        plan, _, _ = model._resolve_parallel_plans(asked)  # pyright: ignore[reportPrivateUsage]  -- no public name
-        apply_tensor_parallelism(model, mesh, {name: style for name, style in plan.items() if style != PARTIAL})
-        model.tie_weights()  # slicing has made new parameters of them
-        _sum_partial_gradients(model, [name for name, style in plan.items() if style == PARTIAL], mesh.get_group())
-        seen: Any = model
-        seen.config.distributed_config, seen._device_mesh = asked, mesh
-        yield
-        # Left there, transformers would gather and wait by itself when the model is written.
-        del seen.config.distributed_config, seen._device_mesh
+        base, mesh = base_of(model), self.mesh["tp"]
+        plan = _styles(base)
+        _untie(base)  # each is sliced where it stands, and they are tied again
+        apply_tensor_parallelism(base, mesh, {name: style for name, style in plan.items() if style != PARTIAL})
+        base.tie_weights()
+        _sum_partial_gradients(base, [name for name, style in plan.items() if style == PARTIAL], mesh.get_group())
 
     def shard(self, policy: Policy) -> Policy:
         """`policy` with its parameters shared out, whatever its model: layer by layer, and the rest as one."""
@@ -190,6 +185,39 @@ class Sharding:
     def in_step(self) -> bool:
         """Whether a forward pass of one process waits for others."""
         return self.sizes.shards > 1 or self.sizes.slices > 1
+
+
+def _styles(model: PreTrainedModel) -> dict[str, str]:
+    """The style of each module and parameter that the plan names, and of the half of an adapter that follows it."""
+    plan, styles = model.tp_plan, dict[str, str]()
+    for name, module in model.named_modules():
+        style = plan.get(_any_layer(name.removesuffix(".base_layer")))
+        if isinstance(module, LoraLayer):
+            if style in HALVES:
+                half = HALVES[style]
+                for adapter in getattr(module, half):
+                    styles |= {f"{name}.{half}.{adapter}.weight": style, f"{name}.{half}.{adapter}": style}
+            continue
+        for own, _ in module.named_parameters(recurse=False):
+            if found := plan.get(_any_layer(f"{name.removesuffix('.base_layer')}.{own}"), style):
+                styles[f"{name}.{own}"] = found
+        if style is not None:
+            styles[name] = style
+    return styles
+
+
+def _any_layer(name: str) -> str:
+    """A name as plans have it: `model.layers.3.mlp` is `model.layers.*.mlp`."""
+    return re.sub(r"\.\d+(?=\.|$)", ".*", name)
+
+
+def _untie(model: PreTrainedModel) -> None:
+    """Give every place of a tied weight a parameter of its own, on the same memory."""
+    for name in model.all_tied_weights_keys or {}:
+        owner, _, attribute = name.rpartition(".")
+        module = model.get_submodule(owner)
+        tied = module.get_parameter(attribute)
+        setattr(module, attribute, nn.Parameter(tied.detach(), requires_grad=tied.requires_grad))
 
 
 def _sum_partial_gradients(model: PreTrainedModel, names: Sequence[str], slices: dist.ProcessGroup) -> None:
