@@ -27,9 +27,9 @@ def scored(
     initial = torch.zeros_like(total) if reference is None else _tensor(reference)
     numbers = {name: _tensor(column) for name, column in (columns or {}).items()}
     step = StepSummary(
+        policy=total.detach().clone(),  # finite differences change `total` in place
         log_ratio={"initial": (total - initial).detach()},
         columns={"weight": torch.ones_like(total[:, 0]).detach(), **numbers},
-        reference={"initial": initial.detach()},
     )
     return Candidates(
         policy=LogProbs(total, length),

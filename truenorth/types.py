@@ -60,15 +60,19 @@ class StepSummary:
     evaluation, the first micro-batch in the step-0 check. Rows of weight 0 are not among them.
     """
 
+    policy: Tensor  # [B_step, K] nats
     log_ratio: Mapping[str, Tensor]  # [B_step, K] nats for each reference
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step], `weight` always
-    reference: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B_step, K] nats, their own log-probs
+
+    def reference(self, name: str = "initial") -> Tensor:
+        """[B_step, K] nats: log pi_ref(y|x)."""
+        return self.policy - self.log_ratio[name]
 
     @property
     def shares(self) -> Tensor:
         """[B_step] what each row counts of the step, by its weight, 1 in all; rows that all weigh nothing count alike.
 
-        >>> StepSummary({}, {"weight": Tensor([1.0, 3.0])}).shares
+        >>> StepSummary(Tensor([[-9.0], [-7.0]]), {}, {"weight": Tensor([1.0, 3.0])}).shares
         tensor([0.2500, 0.7500])
         """
         weight = self.columns["weight"]

@@ -33,7 +33,7 @@ def sizes(objective):
 
 def columns(prompts):
     """Numbers of the data for each prompt, under the names that objectives read."""
-    label = torch.tensor([float(i % 2 == 0) for i in range(prompts)])
+    label = torch.tensor([float(i % 2 == 0) for i in range(prompts)], dtype=torch.float64)
     return {"dispersion": torch.linspace(0.1, 0.9, prompts), "label": label}
 
 
@@ -178,11 +178,12 @@ def test_loss_of_a_prompt_does_not_depend_on_the_other_prompts(objective):
 
 @each({name: objective for name, objective in OBJECTIVES.items() if name not in LOWERS_BOTH})
 def test_raising_the_first_log_prob_lowers_the_loss_where_it_is_far_too_low(objective):
-    # The first response is the chosen one and the one with the best reward.
+    # The first response is the chosen one, with the best reward. Beside it stands a prompt that stayed at the start.
     k = max(sizes(objective))
-    total = torch.tensor([[-5.0, *[0.0] * (k - 1)]]).requires_grad_()
-    rewards = torch.tensor([[4.0, *[0.0] * (k - 1)]])
-    objective(scored(total, rewards=rewards, columns=columns(1))).sum().backward()
+    rest = [0.0] * (k - 1)
+    total = torch.tensor([[-5.0, *rest], [0.0, *rest]]).requires_grad_()
+    rewards = torch.tensor([[4.0, *rest], [4.0, *rest]])
+    objective(scored(total, rewards=rewards, columns=columns(2)))[0].backward()
     assert total.grad[0, 0] < 0
 
 

@@ -17,7 +17,7 @@ from ..types import Candidates, LogProbs, StepSummary
 from .metrics import Metrics, to_host
 
 Scores = Callable[[PackedBatch], LogProbs]
-Part = tuple[dict[str, Tensor], ...]  # of a step's summary: a micro-batch's log-ratios, references and columns
+Part = tuple[dict[str, Tensor], ...]  # a micro-batch's part of a summary: policy, log-ratios, columns
 T = TypeVar("T")
 CPU = torch.device("cpu")
 
@@ -141,8 +141,7 @@ def summary_of(
         scored = score(players, batch, references)[player]
         if not batch.filler:
             ratios = {name: scored.log_ratio(name) for name in scored.references}
-            totals = {name: reference.total for name, reference in scored.references.items()}
-            parts.append((ratios, totals, {**scored.columns, "weight": _weights(batch)}))
+            parts.append(({"policy": scored.policy.total}, ratios, {**scored.columns, "weight": _weights(batch)}))
     if group.size > 1:
         parts = [_moved(part, device) for found in group.gather([_moved(p, CPU) for p in parts]) for part in found]
     weight = torch.cat([columns["weight"] for *_, columns in parts])
@@ -152,8 +151,8 @@ def summary_of(
         everywhere = set(found[0]).intersection(*found)
         return {name: torch.cat([tensors[name] for tensors in found])[kept] for name in everywhere}
 
-    ratios, totals, columns = (joined(found) for found in zip(*parts, strict=True))
-    return StepSummary(log_ratio=ratios, columns=columns, reference=totals)
+    policy, ratios, columns = (joined(found) for found in zip(*parts, strict=True))
+    return StepSummary(policy["policy"], ratios, columns)
 
 
 def _refuse_not_finite(
