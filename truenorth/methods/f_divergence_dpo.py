@@ -24,7 +24,7 @@ LARGEST_EXPONENT = 20.0  # nats; exp(20) is 5e8, and float32 still holds it time
 
 
 class FDivergenceDPO(Objective):
-    """DPO under an alpha-divergence, which joins the reverse KL (alpha 0, DPO) and the forward KL (alpha 1).
+    """DPO under an alpha-divergence, from the reverse KL (alpha 0, DPO) to the forward KL (alpha 1).
 
     Loss     -log sigmoid( beta * (f'(u_chosen) - f'(u_rejected)) ),  f'(u) = (1 - u^-alpha) / alpha,
              log u for alpha = 0
@@ -49,7 +49,7 @@ class FDivergenceDPO(Objective):
 
 
 class JensenShannonDPO(Objective):
-    """DPO under the Jensen-Shannon divergence: a response's reward stays below beta * log 2.
+    """DPO under the Jensen-Shannon divergence, whose rewards stay below beta * log 2.
 
     Loss     -log sigmoid( beta * (f'(u_chosen) - f'(u_rejected)) ),  f'(u) = log( 2 u / (1 + u) )
     """

@@ -1,4 +1,4 @@
-"""The hinge loss of Statistical Rejection Sampling Optimization (RSO): SLiC's, on ratios to the reference.
+"""The hinge loss of RSO, Statistical Rejection Sampling Optimization.
 
 Paper    Liu et al. 2023, arXiv:2309.06657, its hinge-norm loss; beta is its gamma
 Loss     max(0, 1 - beta * (r_chosen - r_rejected)),  r = log pi(y|x) - log pi_ref(y|x)
@@ -21,7 +21,7 @@ from ..types import Candidates
 
 
 class RSO(Objective):
-    """Hinge loss of DPO's margin: pairs that win by 1 are left alone."""
+    """SLiC's hinge on ratios to the reference, DPO's margin: pairs that win by 1 are left alone."""
 
     kind: ClassVar[str] = "rso"
     invariances: ClassVar = frozenset({"prompt_shift"})
