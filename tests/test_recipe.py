@@ -5,8 +5,9 @@ from pydantic import ValidationError
 
 from truenorth.errors import SettingsError
 from truenorth.methods.dpo import DPO
+from truenorth.methods.mrpo import MRPO
 from truenorth.methods.simpo import SimPO
-from truenorth.models.references import Cached, Frozen
+from truenorth.models.references import Cached, Frozen, OtherModel
 from truenorth.optim.update import AdamW, RMSprop
 from truenorth.recipe import Recipe
 
@@ -23,6 +24,15 @@ def test_recipe_without_a_reference_that_the_objective_reads_is_refused():
 def test_recipe_with_a_reference_that_nothing_reads_is_refused():
     with pytest.raises(SettingsError, match=r"SimPO does not read the reference\(s\) initial: .* for nothing"):
         recipe(objective=SimPO())
+
+
+def test_recipe_of_an_objective_that_mixes_references_may_give_more_than_it_names():
+    given = {name: OtherModel(path=name) for name in ("initial", "second", "third")}
+    assert recipe(objective=MRPO(), references=given).references == given
+    with pytest.raises(
+        SettingsError, match=r"MRPO reads the reference\(s\) second, and the recipe gives initial, third"
+    ):
+        recipe(objective=MRPO(), references={name: given[name] for name in ("initial", "third")})
 
 
 def test_misspelt_part_names_the_nearest():

@@ -19,6 +19,7 @@ from .evaluate.report import write_report
 from .models.load import config_of, context_of, load_tokenizer
 from .models.modes import evaluating
 from .models.origin import base_of_adapter, fingerprint
+from .models.references import refuse_repeated
 from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
@@ -76,6 +77,7 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
 
 
 def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch) -> Result:
+    refuse_repeated(recipe.references)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = RunDirectory(run.out, writes=world.first)
     directory.refuse_if_held()

@@ -24,6 +24,7 @@ class Objective(Part, abc.ABC):
     """
 
     references: ClassVar[tuple[str, ...]] = ("initial",)  # names it reads; a recipe must give just these
+    further_references: ClassVar[bool] = False  # whether it takes any others that a recipe gives
     reads: ClassVar[frozenset[Reads]] = frozenset()  # what the engine has to compute, or the data to bring, besides
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
@@ -76,7 +77,8 @@ class Recipe(Settings):
                 f"{name} reads the reference(s) {', '.join(missing)}, and the recipe gives "
                 f"{', '.join(sorted(given)) or 'none'}. Add them under `references`."
             )
-        if unread := sorted(given - reads):
+        unread = [] if self.objective.further_references else sorted(given - reads)
+        if unread:
             raise SettingsError(
                 f"{name} does not read the reference(s) {', '.join(unread)}: they would be computed for nothing. "
                 f"It reads {', '.join(sorted(reads)) or 'none'}. Take them out of `references`."

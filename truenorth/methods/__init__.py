@@ -39,6 +39,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "mallows_dpo": "truenorth.methods.mallows_dpo:recipe",
+    "mrpo": "truenorth.methods.mrpo:recipe",
+    "mrpo_geometric": "truenorth.methods.mrpo:geometric_recipe",
     "rpo": "truenorth.methods.rpo:recipe",
     "rpo_average": "truenorth.methods.rpo:average_recipe",
     "aps": "truenorth.methods.aps:recipe",

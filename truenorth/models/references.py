@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
+from ..errors import SettingsError
 from ..settings import Part
 
 REFERENCES: Mapping[str, str] = {
@@ -39,3 +40,17 @@ class Cached(Reference):
 
     kind: ClassVar[str] = "cached"
     path: str | None = Field(default=None, description="model to compute them with; none: the policy at its start")
+
+
+def refuse_repeated(references: Mapping[str, Reference]) -> None:
+    """Raise SettingsError where two references are one model, the policy's start among them."""
+    seen = dict[str | None, str]()
+    for name, reference in references.items():
+        path: str | None = getattr(reference, "path", None)
+        if path in seen:
+            what = f"the model {path}" if path else "the policy's own start"
+            raise SettingsError(
+                f"the references {seen[path]} and {name} are both {what}: two that are the same say no more than one. "
+                f"Name another model: --set references.{name}.path=..."
+            )
+        seen[path] = name
