@@ -31,10 +31,10 @@ def sizes(objective):
     return range(fewest, (most or fewest + 2) + 1)
 
 
-def columns(prompts):
+def columns(prompts, dtype=torch.float32):
     """Numbers of the data for each prompt, under the names that objectives read."""
-    label = torch.tensor([float(i % 2 == 0) for i in range(prompts)], dtype=torch.float64)
-    return {"dispersion": torch.linspace(0.1, 0.9, prompts), "label": label}
+    label = torch.tensor([float(i % 2 == 0) for i in range(prompts)], dtype=dtype)
+    return {"dispersion": torch.linspace(0.1, 0.9, prompts, dtype=dtype), "label": label}
 
 
 def drawn(seed, k):
@@ -46,7 +46,7 @@ def drawn(seed, k):
 
     length = torch.randint(1, 9, (2, k), generator=generator).double()
     rewards = normal().sort(-1, descending=True).values
-    return scored(normal() - 9, normal() - 9, rewards=rewards, length=length, columns=columns(2))
+    return scored(normal() - 9, normal() - 9, rewards=rewards, length=length, columns=columns(2, torch.float64))
 
 
 def changed(candidates, invariance, by):

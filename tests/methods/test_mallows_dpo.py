@@ -1,5 +1,6 @@
-"""Mallows-DPO by hand, and as DPO."""
+"""Mallows-DPO by hand, as DPO, and its phi form against counted permutations."""
 
+import itertools
 import math
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from tests.scored import scored
 from truenorth.methods.dpo import DPO
-from truenorth.methods.mallows_dpo import MallowsDPO
+from truenorth.methods.mallows_dpo import MallowsDPO, MallowsPhiDPO
 
 log_ratios, dispersions = st.floats(-12, 12), st.floats(0.01, 0.99)
 
@@ -48,10 +49,57 @@ def test_agreement_sharpens_the_loss():
     assert MallowsDPO()(pair(-5.0, 0.1)).item() > MallowsDPO()(pair(-5.0, 0.5)).item()
 
 
+@pytest.mark.parametrize("objective", [MallowsDPO(), MallowsPhiDPO()])
 @pytest.mark.parametrize("dispersion", [1.0, 1.7])
-def test_no_dispersion_turns_a_label_round(dispersion):
-    assert MallowsDPO()(pair(5.0, dispersion)).item() == pytest.approx(math.log(2), rel=1e-12)
+def test_no_dispersion_turns_a_label_round(objective, dispersion):
+    won, lost = objective(pair(5.0, dispersion)).item(), objective(pair(-5.0, dispersion)).item()
+    assert won < math.log(2) < lost
 
 
-def test_no_dispersion_at_all_is_finite():
-    assert MallowsDPO()(pair(5.0, 0.0)).item() == MallowsDPO()(pair(5.0, 1e-6)).item() > 0
+@pytest.mark.parametrize("objective", [MallowsDPO(), MallowsPhiDPO()])
+def test_no_dispersion_at_all_is_finite(objective):
+    assert objective(pair(5.0, 0.0)).item() == objective(pair(5.0, 1e-6)).item() > 0
+
+
+def chance(distance, phi, *, beta=1.0):
+    """What the phi form gives a response that stands `distance` before the other."""
+    return math.exp(-MallowsPhiDPO(beta=beta, scale=2.0)(pair(distance / beta, phi)).item())
+
+
+def test_phi_form_by_hand():
+    # phi = 1/2 and m = 2: 3 / (1 - 1/8) - 2 / (1 - 1/4) = 24/7 - 8/3 = 16/21
+    assert chance(2, 0.5, beta=0.1) == pytest.approx(16 / 21, rel=1e-6)  # distances are 1e-6 larger, as below
+
+
+@given(dispersions)
+def test_neighbours_in_the_phi_form_differ_by_one_swap(phi):
+    assert chance(1, phi) == pytest.approx(1 / (1 + phi), rel=1e-6)
+
+
+@pytest.mark.parametrize("phi", [0.2, 0.6, 0.95])
+def test_phi_form_gives_what_counting_permutations_gives(phi):
+    """Five responses, each ranking weighs phi to the number of its swapped pairs."""
+    pairs = list(itertools.combinations(range(5), 2))
+    rankings = list(itertools.permutations(range(5)))
+    weights = [phi ** sum(ranking[i] > ranking[j] for i, j in pairs) for ranking in rankings]
+    for i, j in pairs:
+        kept = sum(weight for ranking, weight in zip(rankings, weights, strict=True) if ranking[i] < ranking[j])
+        assert chance(j - i, phi) == pytest.approx(kept / sum(weights), rel=2e-6)
+
+
+@given(st.floats(0.001, 30), dispersions)
+def test_phi_form_gives_both_orders_a_chance_of_one_together(distance, phi):
+    assert chance(distance, phi) + chance(-distance, phi) == pytest.approx(1, rel=1e-12)
+
+
+@given(st.floats(-2, 2))
+def test_phi_form_goes_to_a_coin_where_nobody_agrees(distance):
+    assert chance(distance, 0.999) == pytest.approx(0.5, abs=1e-3)
+
+
+def test_phi_form_pulls_at_the_start():
+    candidates = pair(0.0, 0.5)
+    candidates.policy.total.requires_grad_()
+    MallowsPhiDPO()(candidates).sum().backward()
+    assert candidates.policy.total.grad is not None
+    assert candidates.policy.total.grad[0, 0] < 0 < candidates.policy.total.grad[0, 1]

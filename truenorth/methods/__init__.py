@@ -39,6 +39,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "mallows_dpo": "truenorth.methods.mallows_dpo:recipe",
+    "mallows_phi_dpo": "truenorth.methods.mallows_dpo:phi_recipe",
     "mrpo": "truenorth.methods.mrpo:recipe",
     "mrpo_geometric": "truenorth.methods.mrpo:geometric_recipe",
     "rpo": "truenorth.methods.rpo:recipe",

@@ -1,14 +1,13 @@
 """Mallows-DPO: prompts on which people agree count with a larger beta.
 
-Paper    Chen et al. 2024, arXiv:2405.14953, its theta form (MallowsPO in later versions)
-Loss     -log sigmoid( -scale * log(dispersion) * beta * (r_chosen - r_rejected) ),
-         r = log pi(y|x) - log pi_ref(y|x),  -scale * log(dispersion) estimates the paper's -2 log phi(x)
+Paper    Chen et al. 2024, arXiv:2405.14953 (MallowsPO in later versions)
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps, beta as in DPO
 Differs  from the paper in where the dispersion comes from: the data bring it, as a column in (0, 1). The paper's is
          the reference's entropy per token on the responses, divided by log |V|, averaged over both; no pass of ours
-         computes it yet. It is held to [1e-6, 1], so that none turns a label round. The factor 2 is part of `scale`,
-         as in the authors' code, whose 0.29 goes with rewards per token without a reference. The estimator was read
-         in that code, not in the paper. A scale of 1 / mean(-log dispersion) keeps DPO's beta on average.
+         computes it yet. It is held to [1e-6, 0.999], so that none turns a label round. The factor 2 is part of
+         `scale`, as in the authors' code, whose 0.29 goes with rewards per token without a reference. The estimator was
+         read in that code, not in the paper. A scale of 1 / mean(-log dispersion) keeps DPO's beta on average. The phi
+         form is reconstructed from Mallows' model and checked by counting permutations; the paper's was not read.
 """
 
 import math
@@ -25,33 +24,82 @@ from ..settings import setting
 from ..types import Candidates
 
 
-class MallowsDPO(Objective):
-    """DPO's loss with a beta of each prompt's own, from how much people disagree on it."""
+class FromDispersion(Objective):
+    """Abstract: what the two forms share."""
 
-    kind: ClassVar[str] = "mallows_dpo"
     columns: ClassVar[tuple[str, ...]] = ("dispersion",)
     invariances: ClassVar = frozenset({"prompt_shift"})
 
     beta: float = setting(0.1, "inverse temperature; larger stays nearer to the reference", source="paper", gt=0)
     scale: float = setting(0.29, "of -log dispersion; 1 over its mean keeps beta", source="code", gt=0)
 
-    def __call__(self, candidates: Candidates) -> Tensor:
-        dispersion = candidates.columns["dispersion"].clamp(1e-6, 1.0)
+    def agreement(self, candidates: Candidates) -> Tensor:
+        """[B] -2 log phi: how much more than in a coin the better response wins by. 1 is as in DPO."""
+        return -self.scale * candidates.columns["dispersion"].clamp(1e-6, 0.999).log()
+
+    def margin(self, candidates: Candidates) -> Tensor:
+        """[B] beta * (r_chosen - r_rejected)."""
         chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
-        return -logsigmoid(-self.scale * dispersion.log() * (chosen - rejected))
+        return chosen - rejected
 
     def implicit_rewards(self, candidates: Candidates) -> Tensor:
         return self.beta * candidates.log_ratio("initial")
+
+
+class MallowsDPO(FromDispersion):
+    """Mallows-DPO, its theta form: DPO with a beta of each prompt's own.
+
+    Loss     -log sigmoid( -2 log(phi) * m ),  m = beta * (r_chosen - r_rejected),
+             r = log pi(y|x) - log pi_ref(y|x),  -2 log(phi) = -scale * log(dispersion)
+    """
+
+    kind: ClassVar[str] = "mallows_dpo"
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        return -logsigmoid(self.agreement(candidates) * self.margin(candidates))
 
     def initial_loss(self, candidates: Candidates) -> Tensor:
         return torch.full_like(candidates.policy.total[:, 0], math.log(2))
 
 
+class MallowsPhiDPO(FromDispersion):
+    """Mallows-DPO, its phi form: the margin is a distance of ranks, and rankings differ by Kendall's count of swaps.
+
+    Loss     -log g(m),  g(m) = (m + 1) / (1 - phi^(m + 1)) - m / (1 - phi^m) for m >= 0,  1 - g(-m) for m < 0,
+             m = beta * (r_chosen - r_rejected),  r = log pi(y|x) - log pi_ref(y|x),
+             -2 log(phi) = -scale * log(dispersion)
+    """
+
+    kind: ClassVar[str] = "mallows_phi_dpo"
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        margin, log_phi = self.margin(candidates), -self.agreement(candidates) / 2
+        log_against = log_upset(torch.where(margin >= 0, margin, -margin), log_phi)  # abs() has no slope at the start
+        return torch.where(margin >= 0, -torch.log1p(-log_against.exp()), -log_against)
+
+    def initial_loss(self, candidates: Candidates) -> Tensor:
+        log_phi = -self.agreement(candidates) / 2
+        return -torch.log1p(-log_upset(torch.zeros_like(log_phi), log_phi).exp())
+
+
+def log_upset(distance: Tensor, log_phi: Tensor) -> Tensor:
+    """log(1 - g(distance)): that the response ranked behind by `distance` >= 0 wins. [B], [B] nats -> [B] nats."""
+    distance = distance + 1e-6  # at 0 the first share would be 0 / 0
+    first = distance / -torch.expm1(distance * log_phi)
+    second = (distance + 1) * log_phi.exp() / -torch.expm1((distance + 1) * log_phi)
+    return distance * log_phi + (first - second).log()
+
+
+def _recipe(objective: Objective, learning_rate: float) -> Recipe:
+    update = AdamW(learning_rate=learning_rate, warmup_share=0.1, decay="cosine")
+    return Recipe(method=objective.kind, objective=objective, references={"initial": Cached()}, update=update)
+
+
 def recipe(*, learning_rate: float = 5e-7, **settings: float) -> Recipe:
-    """Mallows-DPO; `settings` are those of `MallowsDPO`."""
-    return Recipe(
-        method="mallows_dpo",
-        objective=MallowsDPO(**settings),
-        references={"initial": Cached()},
-        update=AdamW(learning_rate=learning_rate, warmup_share=0.1, decay="cosine"),
-    )
+    """Mallows-DPO in its theta form; `settings` are those of `MallowsDPO`."""
+    return _recipe(MallowsDPO(**settings), learning_rate)
+
+
+def phi_recipe(*, learning_rate: float = 5e-7, **settings: float) -> Recipe:
+    """Mallows-DPO in its phi form; `settings` are those of `MallowsPhiDPO`."""
+    return _recipe(MallowsPhiDPO(**settings), learning_rate)
