@@ -5,9 +5,9 @@ Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of th
 Differs  from the paper in where the dispersion comes from: the data bring it, as a column in (0, 1). The paper's is
          the reference's entropy per token on the responses, divided by log |V|, averaged over both; no pass of ours
          computes it yet. It is held to [1e-6, 0.999], so that none turns a label round. The factor 2 is part of
-         `scale`, as in the authors' code, whose 0.29 goes with rewards per token without a reference. The estimator was
-         read in that code, not in the paper. A scale of 1 / mean(-log dispersion) keeps DPO's beta on average. The phi
-         form is reconstructed from Mallows' model and checked by counting permutations; the paper's was not read.
+         `scale`, as in the authors' code, whose 0.29 goes with rewards per token without a reference. The estimator
+         was read in that code, not in the paper. A scale of 1 / mean(-log dispersion) keeps DPO's beta on average. The
+         phi form is reconstructed from Mallows' model and checked by counting permutations; the paper's was not read.
 """
 
 import math
