@@ -6,6 +6,7 @@ import torch
 from tests.scored import scored
 from truenorth.methods.dpo import DPO
 from truenorth.methods.exo import EXOReward
+from truenorth.methods.kto import KTO
 from truenorth.methods.sft import SFT
 from truenorth.train.metrics import Metrics, per_prompt
 from truenorth.types import Candidates
@@ -41,6 +42,29 @@ def test_micro_batches_give_the_mean_over_all_prompts() -> None:
     metrics.add(scored([[-1.0, -4.0], [-2.0, -2.0]]), torch.tensor([1.0, 2.0]), DPO())
     metrics.add(scored([[-1.0, -4.0]]), torch.tensor([6.0]), DPO())
     assert metrics.means()["loss"] == 3.0
+
+
+def labelled(policy: list[float], labels: list[float], weights: list[float] | None = None) -> Candidates:
+    columns = {"label": labels} | ({} if weights is None else {"weight": weights})
+    return scored([[total] for total in policy], columns=columns)
+
+
+def test_good_answers_are_the_chosen_and_bad_ones_the_rejected_over_all_micro_batches() -> None:
+    metrics = Metrics()
+    metrics.add(labelled([-1.0, -4.0], [1, 0], weights=[1.0, 2.0]), torch.tensor([1.0, 2.0]), KTO(beta=0.5))
+    metrics.add(labelled([-3.0], [1], weights=[3.0]), torch.tensor([4.0]), KTO(beta=0.5))
+    means = metrics.means()
+    assert means["logps/chosen"] == pytest.approx((1 * -1.0 + 3 * -3.0) / 4)
+    assert means["logps/rejected"] == -4.0
+    assert means["rewards/margins"] == pytest.approx(0.5 * (-2.5 + 4.0))
+    assert means["loss"] == pytest.approx((1 * 1.0 + 2 * 2.0 + 3 * 4.0) / 6)
+
+
+def test_a_label_that_no_row_has_has_no_metrics() -> None:
+    metrics = Metrics()
+    metrics.add(labelled([-1.0, -4.0], [1, 1]), torch.tensor([1.0, 2.0]), KTO())
+    assert metrics.means()["logps/chosen"] == -2.5
+    assert not {"logps/rejected", "rewards/rejected", "lengths/rejected", "rewards/margins"} & set(metrics.means())
 
 
 def weighted(policy: list[list[float]], weights: list[float]) -> Candidates:

@@ -25,6 +25,9 @@ class Metrics:
     kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
                                       not write it is a drift and can be negative
     lengths/chosen, lengths/rejected  tokens
+
+    Of single answers with labels, the good ones are the chosen and the bad ones the rejected: the means are over each,
+    and the margin is the difference of both. A label that no row has, has no metrics.
     """
 
     def __init__(self) -> None:
@@ -35,8 +38,12 @@ class Metrics:
     def add(self, candidates: Candidates, losses: Tensor, objective: Objective) -> None:
         """Add a micro-batch: `losses` is [B], before weights."""
         weights = candidates.columns.get("weight", torch.ones_like(losses))  # [B]
-        found = {name: weights * values for name, values in per_prompt(candidates, losses, objective).items()}
-        found |= {WEIGHT: weights, SQUARES: weights.square(), PROMPTS: (weights > 0).float()}
+        counted = {f"{WEIGHT}/{side}": weights * share for side, share in _sides(candidates).items()}
+        found = {
+            name: counted.get(_weight_of(name), weights) * values
+            for name, values in per_prompt(candidates, losses, objective).items()
+        }
+        found |= {WEIGHT: weights, SQUARES: weights.square(), PROMPTS: (weights > 0).float()} | counted
         for name, values in found.items():
             self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
 
@@ -69,7 +76,13 @@ class Metrics:
         values = torch.stack([self.sums[name] for name in names]).tolist() if names else []
         sums = dict(zip(names, values, strict=True))
         weight = sums.get(WEIGHT, 0.0) or 1.0  # prompts that all weigh nothing: all is 0, as the loss
-        means = {name: value / weight for name, value in sums.items() if name not in (WEIGHT, SQUARES, PROMPTS)}
+        means = {
+            name: value / (sums.get(_weight_of(name)) or weight)
+            for name, value in sums.items()
+            if not name.startswith((WEIGHT, SQUARES, PROMPTS)) and sums.get(_weight_of(name)) != 0
+        }
+        if "rewards/margins" not in means and {"rewards/chosen", "rewards/rejected"} <= means.keys():
+            means["rewards/margins"] = means["rewards/chosen"] - means["rewards/rejected"]
         if self.grad_norm is not None:
             means["grad_norm"] = float(self.grad_norm)
         return means
@@ -103,6 +116,8 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
         "logps/chosen": policy.total[:, 0],
         "lengths/chosen": policy.length[:, 0].float(),
     }
+    if _sides(candidates):
+        metrics |= {name.replace("chosen", "rejected"): metrics[name] for name in metrics if name != "loss"}
     if policy.total.shape[1] > 1:
         rejected = rewards[:, 1:].mean(1)
         metrics |= {
@@ -115,6 +130,19 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
     return metrics
+
+
+def _sides(candidates: Candidates) -> dict[str, Tensor]:
+    """[B] whether a single answer with a label is a chosen one, and whether it is a rejected one; else empty."""
+    label = candidates.columns.get("label")
+    if label is None or candidates.policy.total.shape[1] > 1:
+        return {}
+    return {"chosen": label, "rejected": 1 - label}
+
+
+def _weight_of(metric: str) -> str:
+    """The name of the sum of weights that a metric of one side is divided by, where there are sides."""
+    return f"{WEIGHT}/{metric.rpartition('/')[2]}"
 
 
 def _wins(rewards: Tensor, scores: Tensor | None) -> Tensor:
