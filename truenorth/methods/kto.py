@@ -1,15 +1,15 @@
 """Kahneman-Tversky Optimization: from single answers that are good or bad, without pairs.
 
 Paper    Ethayarajh et al. 2024, arXiv:2402.01306
-Loss     Eq. 8:  weight * (1 - sigmoid( beta * (r - baseline) ))  for a desirable answer,
+Loss     weight * (1 - sigmoid( beta * (r - baseline) ))  for a desirable answer,
          weight * (1 - sigmoid( beta * (baseline - r) ))  for an undesirable one,
          r = log pi(y|x) - log pi_ref(y|x),  baseline = max(0, mean of r over the step), without gradients
-Recipe   code: AdamW, learning rate 5e-6, 150 steps of warm-up, constant; beta and both weights are the code's
-Differs  in the baseline. The paper's, and TRL's, is the mean of r over mismatched pairs, where each prompt is answered
-         with another one's answer: an estimate of KL(pi || pi_ref) that costs a further pass, and that changes with
-         the micro-batch in TRL. Ours is the mean over the step's own answers: no further text is scored and any split
-         of the step gives the same, but it is no KL, and follows whatever is trained. Where the policy is on the whole
-         pushed off the answers, both are 0. Equation and weights were read in the code.
+Recipe   code: AdamW, learning rate 5e-6 after 150 steps of warm-up; constant as in its first versions, from memory
+Differs  in the baseline. The paper's, and TRL's, is the mean of r over mismatched pairs, where each prompt has another
+         one's answer: an estimate of KL(pi || pi_ref) that costs a further pass over further texts, and that depends
+         on the micro-batch. Ours is the mean over the step's own answers, by weight: no further text is scored and any
+         split of the step gives the same. But it is no KL: it follows what is trained, rises with the good answers and
+         is 0 while bad ones fall faster. Loss, beta and weights were read in the authors' code.
 """
 
 from typing import ClassVar, Literal
