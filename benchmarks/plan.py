@@ -24,7 +24,7 @@ ALLOWED = 0.15
 SHAPES: Mapping[str, Mapping[str, int]] = {
     "33M": {},
     "66M wide": {"hidden_size": 1024, "intermediate_size": 2752, "num_hidden_layers": 4, "num_key_value_heads": 4},
-    "15M deep": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 14, "num_attention_heads": 4},
+    "15M deep": {"hidden_size": 256, "intermediate_size": 688, "num_hidden_layers": 14, "num_key_value_heads": 2},
 }
 
 
@@ -37,6 +37,10 @@ class Setting:
     precision: str = "bfloat16"
     batch_size: int = 32
     flags: Mapping[str, object] = field(default_factory=dict[str, object])  # of the command line
+
+    @property
+    def method(self) -> str:
+        return "dpo" if self.answers == 2 else "sdpo"  # sdpo takes any number
 
     def __str__(self) -> str:
         flags = " ".join(f"--{name}" + ("" if value is True else f" {value}") for name, value in self.flags.items())
@@ -75,14 +79,14 @@ def main() -> None:
 
 def _planned(setting: Setting, folder: Path, gpu: str | None) -> float:
     flags = {**_flags(setting, folder), "measure": 0, **({"gpu": gpu} if gpu else {})}
-    command = [sys.executable, "-m", "truenorth", "plan", "dpo", "--json", *_spelt(flags)]
+    command = [sys.executable, "-m", "truenorth", "plan", setting.method, "--json", *_spelt(flags)]
     found = json.loads(_said(command))
     return found["total"] - (found["parts"]["process"] if gpu else 0)
 
 
 def _took(setting: Setting, folder: Path) -> float:
     flags = _flags(setting, folder) | {"out": folder / "out"}
-    return float(_said([sys.executable, str(HERE / "plan_side.py"), *_spelt(flags)]).splitlines()[-1])
+    return float(_said([sys.executable, str(HERE / "plan_side.py"), setting.method, *_spelt(flags)]).splitlines()[-1])
 
 
 def _flags(setting: Setting, folder: Path) -> dict[str, object]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import torch
 import typer
-from ours_side import BestAgainstEach
 
 from truenorth.data.prepare import prepare
 from truenorth.evaluate.progress import Silent
@@ -23,9 +22,9 @@ app = typer.Typer()
 
 @app.command(cls=Spread)
 @takes(FLAGS)
-def steps(*, given: Given) -> None:
-    asked = request("dpo", {**given, "max_steps": str(STEPS)})
-    recipe, run = asked.recipe().replace(objective=BestAgainstEach()), asked.run
+def steps(method: str, *, given: Given) -> None:
+    asked = request(method, {**given, "max_steps": str(STEPS)})
+    recipe, run = asked.recipe(), asked.run
     Path(run.out).mkdir(exist_ok=True)
     sources = [(source.path, source.share) for source in run.data]
     data = prepare(sources, load_tokenizer(run.model), settings=data_settings(recipe, run))

@@ -3,7 +3,7 @@
 import copy
 import json
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from transformers import PretrainedConfig
 from ..data.row_lengths import RowLengths
 from ..errors import SettingsError
 from ..models.load import base_of_adapter, config_of
-from ..models.memory import ALLOCATOR, PARTS, PASSING, Part
+from ..models.memory import PARTS, Part
 from ..models.policy import Precision
 from ..models.references import Frozen, OtherModel
 from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
@@ -24,6 +24,10 @@ from ..run import Run
 from ..train.resident import resident_memory
 from .machines import Machine
 
+# What malloc has freed and keeps on a CPU, as a share of the activations that the passes would keep if none were
+# computed again, and what libraries take once they compute. Fitted to benchmarks/plan.py, with glibc's own settings.
+ALLOCATOR = 0.5
+COMPUTING = 120_000_000  # bytes
 CONTEXT = 600_000_000  # bytes that a CUDA context and its libraries take on a GPU
 DIVIDED: tuple[Part, ...] = ("weights", "references", "task vector", "optimizer", "gradients")  # by FSDP
 
@@ -64,7 +68,7 @@ class Memory:
         for part in DIVIDED if self.sizes.shards > 1 else ():
             parts[part] = math.ceil(parts[part] / self.sizes.shards)
         if not self.asked.machine.gpu:
-            parts["allocator"] = round(ALLOCATOR * sum(parts[part] for part in PASSING))
+            parts["allocator"] = round(ALLOCATOR * self._activations(shape, found))
         return parts, found, shape
 
     @cached_property
@@ -81,12 +85,19 @@ class Memory:
         others = [r.path for r in recipe.references.values() if isinstance(r, OtherModel)]
         trained = [p.shape for p in self.rehearsal.trained]
         return {
-            "process": CONTEXT if machine.gpu else resident_memory(),
+            "process": CONTEXT if machine.gpu else resident_memory() + COMPUTING,
             "references": frozen + sum(self._other(path) for path in others),
             "optimizer": state_bytes(recipe.update, trained),
             "task vector": 4 * sum(shape.numel() for shape in trained) if self.asked.task_vector else 0,
             "gathered": self._gathered(),
         }
+
+    def _activations(self, shape: Shape, found: Found) -> int:
+        """Bytes that the passes keep, or would if nothing were computed again."""
+        how = self.rehearsal.asked
+        if how.checkpointing:
+            found = Rehearsal(self.rehearsal.config, replace(how, checkpointing=False))(shape)
+        return found.peak["activations"]
 
     def _other(self, path: str) -> int:
         """Bytes of another model as a reference."""

@@ -30,8 +30,6 @@ Part = Literal[
 ]
 PARTS: tuple[Part, ...] = get_args(Part)
 Bytes = Mapping[Part, int]
-PASSING: tuple[Part, ...] = ("half copies", "activations", "head")  # made and freed within a micro-batch
-ALLOCATOR = 0.2  # of these, what malloc keeps on a CPU besides: benchmarks/plan.py
 
 
 class Ledger(TorchDispatchMode):
