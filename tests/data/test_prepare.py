@@ -196,6 +196,21 @@ def test_pairs_reach_kto_as_single_answers_with_labels(data: Data) -> None:
     ]
 
 
+def test_several_answers_reach_kto_through_pairs(data: Data) -> None:
+    needs = Needs(candidates=(1, 1), columns=("label",))
+    found = data.prepared(MANY, needs=needs, pairing="best_vs_worst")
+    assert [(answers(found, i), found.rows[i].columns["label"]) for i in (0, 1)] == [
+        (["b</s>"], 1.0),
+        (["a</s>"], 0.0),
+    ]
+    assert len(found.rows) == 2
+
+
+def test_several_answers_do_not_reach_kto_without_a_choice_of_pairs(data: Data) -> None:
+    with pytest.raises(DataError, match=r"has 3 answers, and the method takes 2\. Choose a pairing"):
+        data.prepared(MANY, needs=Needs(candidates=(1, 1), columns=("label",)))
+
+
 def test_a_method_that_reads_scores_refuses_a_file_without(data: Data) -> None:
     with pytest.raises(DataError, match=r"reads scores, and .*pairs.jsonl has none"):
         data.prepared(*GOOD, needs=Needs(rewards=True))

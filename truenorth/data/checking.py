@@ -173,7 +173,8 @@ def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
 def _must_fit(comparison: Comparison, settings: DataSettings) -> None:
     """Raise DataError where a row has more answers than the method takes, and nothing says what to do with them."""
     k, most = len(comparison.responses), settings.needs.candidates[1]
-    if most is None or k <= most or (settings.needs.unpaired and k == 2):
+    most = 2 if settings.needs.unpaired else most  # a pair is two single answers
+    if most is None or k <= most:
         return
     place = f"{comparison.file}, row {comparison.row} has {k} answers"
     if most == 1:

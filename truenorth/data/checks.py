@@ -63,7 +63,7 @@ def _unmet(comparison: Comparison, needs: Needs) -> list[tuple[str, str]]:
         found.append(("unwanted_answer", ""))
     if needs.rewards and comparison.scores is None:
         found.append(("missing_value", "no scores"))
-    made = {"label"} if needs.unpaired and k == 2 else set[str]()
+    made = {"label"} if needs.unpaired and k > 1 else set[str]()
     if absent := [name for name in needs.columns if name not in comparison.columns and name not in made]:
         found.append(("missing_value", f"no {', '.join(absent)}"))
     return found

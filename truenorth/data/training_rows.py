@@ -60,15 +60,14 @@ Outcome = tuple[TokenizedRow | None, list[Problem]]
 
 def _expanded(comparison: Comparison, account: Account, settings: DataSettings) -> list[Comparison]:
     """A row as the comparisons that the method takes: itself, its pairs, or its single answers."""
-    k = len(comparison.responses)
-    if settings.needs.unpaired and k == 2:
-        return unpair(comparison)
-    if settings.pairing == "none" or k <= 2:
-        return [comparison]
-    pairs = pair_up(comparison, settings.pairing)
-    if any(pair.tied(0, 1) for pair in pairs):
-        account.note(Problem("tied_pair", comparison.file, comparison.row), settings)
-    return pair_up(comparison, settings.pairing, ties=settings.ties)
+    pairs, k = [comparison], len(comparison.responses)
+    if settings.pairing != "none" and k > 2:
+        if any(pair.tied(0, 1) for pair in pair_up(comparison, settings.pairing)):
+            account.note(Problem("tied_pair", comparison.file, comparison.row), settings)
+        pairs = pair_up(comparison, settings.pairing, ties=settings.ties)
+    if settings.needs.unpaired and k > 1:
+        return [single for pair in pairs for single in unpair(pair)]
+    return pairs
 
 
 def _fitted(result: TokenizedRow | Problem, encoder: Encoder, settings: DataSettings) -> Outcome:
