@@ -3,8 +3,9 @@
 Paper    Azar et al. 2023, arXiv:2310.12036; beta is its tau
 Loss     ( r_chosen - r_rejected - 1 / (2 beta) )^2,  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps; the paper trains bandits only
-Differs  in nothing: r is summed over tokens, as in the paper. TRL divides it by the response's length, which makes the
-         margin to reach one per token. The paper's beta is a matter of tuning, ours is DPO's.
+Differs  in nothing that we know; the formula is from memory and the paper was not opened again. r is summed over
+         tokens. TRL divides it by the response's length, which makes the margin to reach one per token. The paper's
+         beta is a matter of tuning, ours is DPO's.
 """
 
 from typing import ClassVar
