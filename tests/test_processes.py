@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import AutoTokenizer
 
 from tests.many import Job, launch, run, start
-from tests.tiny import tiny_directory
+from tests.tiny import tiny_directory, tiny_model
 from tests.train import divided
 
 TWO = {
@@ -253,3 +254,43 @@ def test_layouts_agree_when_layers_recompute_and_in_bfloat16(settings: dict[str,
     }
     tolerance = 0.02 if name == "precision" else 1e-5  # bfloat16 rounds each product
     assert all(found == pytest.approx(losses[f"1 {name}"], abs=tolerance) for found in losses.values())
+
+
+ARCHITECTURES = {
+    "qwen3": ["fsdp", "tensor"],  # norms between slices
+    "gemma2": ["fsdp", "tensor"],  # windows, soft caps, a scaled and tied head
+    "gpt2": ["fsdp"],  # no plan
+    "falcon": ["fsdp"],  # no plan, and padded rows
+}
+
+
+@pytest.fixture(scope="session")
+def kinds(world: Path) -> Path:
+    """The folder, with what one and two processes make of other architectures."""
+    tokenizer = AutoTokenizer.from_pretrained(world / "sft")
+    jobs: list[Job] = []
+    for kind, layouts in ARCHITECTURES.items():
+        tiny_model(kind, vocab_size=len(tokenizer)).save_pretrained(world / kind)
+        tokenizer.save_pretrained(world / kind)
+        run([job(world, f"1 {kind}", model=str(world / kind))])
+        jobs += [job(world, f"2 {kind} {name}", model=str(world / kind), **TWO[name]) for name in layouts]
+    launch(2, jobs, world / "kinds")
+    return world
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("kind", "layout"), [(kind, name) for kind in ARCHITECTURES for name in ARCHITECTURES[kind]])
+def test_other_architectures_train_as_in_one(kind: str, layout: str, kinds: Path) -> None:
+    assert_same_run(kinds / f"2 {kind} {layout}", kinds / f"1 {kind}", kinds / kind)
+
+
+@pytest.mark.slow
+def test_a_loaded_adapter_is_trained_further_in_every_layout(world: Path) -> None:
+    loaded = {"model": str(world / "1 lora" / "final")}
+    run([job(world, "1 further", **loaded)])
+    launch(2, [job(world, f"2 further {layout}", **TWO[layout], **loaded) for layout in TWO], world / "further")
+    before, after = weights(world / "1 lora"), weights(world / "1 further")
+    moved = torch.cat([(after[name] - before[name]).flatten() for name in after]).norm()
+    for layout in TWO:
+        ours = weights(world / f"2 further {layout}")
+        assert torch.cat([(ours[name] - after[name]).flatten() for name in after]).norm() < 0.01 * moved
