@@ -1,5 +1,6 @@
 """`truenorth methods` as tables: what there is, and all of one method."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,16 +12,26 @@ SOURCES = "Source of a default: paper, the authors' code, or ours."
 
 
 def table_of_methods(methods: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """One row per method: name, title, paper, and what it needs. `methods` are as `methods.describe` gives them."""
+    """Each method: its name, its paper, what it needs, what it is. `methods` are as `methods.describe` has them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", style="bold cyan", no_wrap=True)
-    table.add_column("what it is", ratio=3)
-    table.add_column("needs", ratio=2)
-    table.add_column("paper", ratio=3, style="dim")
+    table.add_column("paper", no_wrap=True)
+    table.add_column("needs, and what it is", ratio=1)
     for method in methods:
-        table.add_row(method["name"], method["title"], needs(method["needs"]), method["paper"].partition(";")[0])
+        about = Text.assemble(needs(method["needs"]), "\n", (method["title"], "dim"))
+        table.add_row(method["name"], short_paper(method["paper"]), about)
     hint = "`truenorth methods NAME` shows its loss and its settings; `truenorth train NAME` trains with it."
     return Group(table, Text(f"\n{hint}", style="dim"))
+
+
+def short_paper(paper: str) -> str:
+    """The number under which a paper is found, or its authors where it has none.
+
+    >>> short_paper("Ji et al. 2024, arXiv:2402.00856; code read"), short_paper("Doe 2020, a talk")
+    ('arXiv:2402.00856', 'Doe 2020')
+    """
+    found = re.search(r"arXiv:\d{4}\.\d{5}", paper)
+    return found[0] if found else paper.partition(",")[0]
 
 
 def needs(of: Mapping[str, Any]) -> str:
