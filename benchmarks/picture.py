@@ -22,7 +22,7 @@ def main() -> None:
             axes.plot(CANDIDATES, seconds, color=colour, marker="o", linewidth=2, markersize=5)
             axes.annotate(name, (CANDIDATES[-1], seconds[-1]), (8, 0), textcoords="offset points", color=colour)
         for k, low, high in zip(CANDIDATES, ours, theirs, strict=True):
-            axes.annotate(f"{high / low:.1f}x", (k, high), (0, 7), textcoords="offset points", ha="center", color=INK)
+            axes.annotate(f"{high / low:.1f}x", (k, high), (-4, 8), textcoords="offset points", ha="right", color=INK)
         axes.set_ylim(0, 1.18 * max(theirs))
         axes.set_xticks(CANDIDATES)
         axes.set_xlabel("answers to a prompt", color=INK)
