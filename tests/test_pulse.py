@@ -5,8 +5,11 @@ import signal
 import subprocess
 
 import pytest
+from torch.distributed import HashStore
 
 from tests.many import start
+from truenorth import pulse
+from truenorth.launch import Place
 
 WAIT = """
 import os, signal, sys
@@ -50,6 +53,23 @@ def test_a_process_that_is_killed_ends_the_others(rank: int) -> None:
     ends = end_one(rank, "SIGKILL", seconds=60)
     assert (ends[rank][0], ends[1 - rank][0]) == (-signal.SIGKILL, 1)
     assert "has ended or cannot be reached" in ends[1 - rank][1] or "has ended, or hangs" in ends[1 - rank][1]
+
+
+def test_who_was_stopped_itself_listens_anew_before_it_calls_others_dead(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = [0.0]
+    monkeypatch.setattr(pulse.time, "monotonic", lambda: clock[0])
+    store = HashStore()
+    ours, _ = (pulse.Pulse(store, Place(rank, 2)) for rank in range(2))
+
+    def silence_after(seconds: float, *, every: float) -> str | None:
+        """What is heard when both were stopped, or the other one alone, for so long."""
+        for _ in range(round(seconds / every)):
+            clock[0] += every
+            ours._listen()
+        return ours._silence(pulse.SILENT)
+
+    assert silence_after(600.0, every=600.0) is None
+    assert "process 1 has ended, or hangs" in str(silence_after(pulse.SILENT + 2, every=pulse.BEAT))
 
 
 @pytest.mark.slow

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 BEAT = 1.0  # seconds between two beats of a process
 SILENT = 30.0  # seconds without a beat after which a process counts as dead; a busy one may miss a few
+PAUSE = 10.0  # seconds without listening after which a process knows that it was stopped, as by a batch system
 GRACE = 3.0  # seconds in which a process that learns of a failure may end by itself
 # What gloo and nccl say, in plain RuntimeErrors, when the other end is gone.
 BROKEN = ("gloo", "Connection closed by peer", "Connection reset by peer", "NCCL")
@@ -33,6 +34,7 @@ class Pulse:
         self._others = [rank for rank in range(here.count) if rank != here.rank]
         now = time.monotonic()
         self._heard: dict[int, tuple[bytes, float]] = dict.fromkeys(self._others, (b"", now))  # last beat, since when
+        self._listened = now
         self._stopped = threading.Event()
         self._beats = 0
         self._beat()  # before the others listen: a key that is not there makes them wait
@@ -78,9 +80,12 @@ class Pulse:
 
     def _listen(self) -> None:
         beats = self._store.multi_get([f"beat/{rank}" for rank in self._others])
+        now = time.monotonic()
+        paused = now - self._listened > PAUSE  # this process itself was: the others may have been with it
+        self._listened = now
         for rank, beat in zip(self._others, beats, strict=True):
-            if beat != self._heard[rank][0]:
-                self._heard[rank] = (beat, time.monotonic())
+            if paused or beat != self._heard[rank][0]:
+                self._heard[rank] = (beat, now)
 
     def _failure(self) -> str | None:
         """What a process that has failed says of it, the lowest one's words."""
