@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
+ADAPTER = 0.02  # spread of a perturbed adapter's weights
 Answers = Mapping[str, Callable[[], Mapping[str, Any]]]  # what a child answers to, besides "step" and "stop"
 
 
@@ -109,7 +110,11 @@ def device_peak() -> dict[str, int]:
 
 
 def perturb(named_parameters: Mapping[str, Any], noise: float) -> None:
-    """Move every parameter by normal noise that depends on its name alone: the same on both sides."""
+    """Move every parameter by normal noise that depends on its name alone: the same on both sides.
+
+    A fresh adapter is random on each side by itself, so that its weights are replaced, by enough for its product to
+    matter.
+    """
     import zlib
 
     import torch
@@ -117,4 +122,8 @@ def perturb(named_parameters: Mapping[str, Any], noise: float) -> None:
     with torch.no_grad():
         for name, parameter in named_parameters.items():
             draw = torch.Generator().manual_seed(zlib.crc32(name.encode()))
-            parameter.add_(torch.randn(parameter.shape, generator=draw).to(parameter), alpha=noise)
+            drawn = torch.randn(parameter.shape, generator=draw).to(parameter)
+            if ".lora_" in name:
+                parameter.copy_(ADAPTER * drawn)
+            else:
+                parameter.add_(drawn, alpha=noise)
