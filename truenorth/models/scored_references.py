@@ -24,6 +24,7 @@ from .sharding import WHOLE, Sharding, whole
 from .storage import frozen_copy, size_of_copy, store_frozen
 
 Scores = Callable[[PackedBatch], LogProbs]
+ENGINE = 1  # of the log-probs that are kept on disk: raise it when the same model comes to give other numbers
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +134,7 @@ def _is_fresh(model: PeftModel) -> bool:
 
 
 def _cache(path: str, start: Start, rows: TokenizedRows) -> ReferenceCache:
-    way = f"{start.precision} {start.policy.scorer.shared}"
+    way = f"{ENGINE} {start.precision} {start.policy.scorer.shared}"
     key = hashlib.sha256(f"{fingerprint(path)} {rows.fingerprint} {way}".encode()).hexdigest()
     file = start.cache / "references" / f"{key[:32]}.npy"
     world = start.sharding.processes.world
