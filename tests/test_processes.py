@@ -19,6 +19,7 @@ from transformers import AutoTokenizer
 from tests.many import Job, launch, run, start
 from tests.tiny import tiny_directory, tiny_model
 from tests.train import divided
+from truenorth.models.policy import Policy
 
 TWO = {
     "data": {"layout": "data"},
@@ -31,6 +32,7 @@ FOUR = TWO | {
     "replicas of slices": {"layout": "tensor", "tensor_size": 2},
 }
 WAYS = {"full": {}, "lora": {"lora": {"rank": 4}}}
+DIVIDED = ("coupled", "broken", "gathered")
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
@@ -101,7 +103,7 @@ def two(world: Path) -> Path:
     """The folder, with what two processes make of the same rows."""
     asked = {f"2 {layout} {way}": TWO[layout] | WAYS[way] for layout in TWO for way in WAYS}
     jobs = [job(world, out, **settings) for out, settings in asked.items()]
-    steps = [{"call": f"tests.train.divided:{name}", "out": str(world / name)} for name in ("coupled", "broken")]
+    steps = [{"call": f"tests.train.divided:{name}", "out": str(world / name)} for name in DIVIDED]
     launch(2, [*steps, *jobs], world / "two")
     return world
 
@@ -114,6 +116,17 @@ def test_rows_that_are_coupled_see_those_of_other_processes(two: Path, tmp_path:
 
 def test_all_processes_stop_at_a_loss_that_is_no_number_and_name_its_row(two: Path) -> None:
     assert [json.loads((two / f"broken.{rank}").read_text()) for rank in range(2)] == [[1], [1]]
+
+
+def test_layers_are_gathered_in_bfloat16_and_their_gradients_summed_in_float32(two: Path) -> None:
+    assert json.loads((two / "gathered.json").read_text()) == {"layer": "torch.bfloat16", "embedding": "torch.float32"}
+    ours = load_file(two / "gathered")
+    theirs = divided.bfloat16_step(Policy.of(tiny_model("llama").requires_grad_(True), "bfloat16"))
+    assert torch.equal(ours.pop("log_probs"), theirs.pop("log_probs"))  # the norms' weights are 1: nothing is rounded
+    assert ours.keys() == theirs.keys()
+    for name, gradient in theirs.items():
+        assert ours[name].dtype == torch.float32
+        assert (ours[name] / 2 - gradient).norm() <= 2**-8 * gradient.norm(), name  # summed over two processes
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -95,6 +95,23 @@ def test_fsdp_over_n_gpus_divides_what_it_shares_out_by_n(config: str) -> None:
     assert four["gathered"] > alone["gathered"] == 0
 
 
+def test_fsdp_leaves_no_half_copies_of_layers_but_gathers_them_in_half(config: str) -> None:
+    single = asked(config, gpu="h100", count=4, layout="fsdp", batch_size=32)
+    half = Memory(replace(single, precision="bfloat16"))
+    embedding = 1000 * 64  # entries, as many as the head's
+    assert half.at(ROWS, 100)[0]["half copies"] <= 2 * embedding  # the head's own
+    layers = sum(p.numel() for p in half.rehearsal.trained) - outside(half)
+    assert Memory(single).travelling - half.travelling == 2 * layers
+    alone = Memory(replace(asked(config, gpu="h100", batch_size=8), precision="bfloat16"))
+    assert alone.at(ROWS, 100)[0]["half copies"] > 2 * embedding
+
+
+def outside(memory: Memory) -> int:
+    """Entries of the weights that are in no layer."""
+    named = memory.rehearsal.model.named_parameters()
+    return sum(p.numel() for name, p in named if ".layers." not in name)
+
+
 def test_slices_divide_the_layers_and_leave_the_vocabulary(config: str) -> None:
     whole = Rehearsal(Memory(asked(config)).rehearsal.config, Asked()).model
     half = Memory(asked(config, count=2, layout="tensor")).rehearsal.model

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import save_file
@@ -9,8 +10,10 @@ from safetensors.torch import save_file
 from tests.tiny import rows_of, tiny_model
 from tests.train.test_step import SHAPES, Batchwise, Broken
 from truenorth.data.loader import batches
+from truenorth.data.packing import pack
 from truenorth.data.tokens import TokenizedRows
 from truenorth.models.policy import Policy
+from truenorth.models.sharding import Sharding, Sizes, whole
 from truenorth.processes import Group, joined
 from truenorth.recipe import Objective
 from truenorth.train.step import NotFinite, Player, train_step
@@ -31,6 +34,34 @@ def broken(out: Path) -> None:
             _step(Broken(), group)
         except NotFinite as stop:
             out.with_suffix(f".{group.rank}").write_text(json.dumps(stop.rows))
+
+
+def gathered(out: Path) -> None:
+    """Of a model sharded in bfloat16: its log-probs and gradients, and the dtypes of weights while they are whole."""
+    with joined() as group:
+        sharding = Sharding.over(group, Sizes(shards=group.size), torch.device("cpu"))
+        policy = sharding.shard(Policy.of(tiny_model("llama").requires_grad_(True), "bfloat16"))
+        model: Any = policy.model
+        dtypes = dict[str, str]()
+
+        def see(module: torch.nn.Linear, *_: object) -> None:
+            dtypes["layer"] = str(module.weight.dtype)
+            dtypes["embedding"] = str(model.get_input_embeddings().weight.dtype)
+
+        model.model.layers[0].self_attn.q_proj.register_forward_pre_hook(see)
+        found = bfloat16_step(policy)
+        tensors = {name: whole(tensor) for name, tensor in found.items()}
+        if group.first:
+            save_file(tensors, out)
+            out.with_suffix(".json").write_text(json.dumps(dtypes))
+
+
+def bfloat16_step(policy: Policy) -> dict[str, torch.Tensor]:
+    """Log-probs of the same rows in every process, and the gradients of their sum, added over the processes."""
+    total = policy.log_probs(pack(rows_of(SHAPES))).total
+    total.sum().backward()
+    gradients = {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
+    return {"log_probs": total.detach(), **gradients}
 
 
 def _step(objective: Objective, group: Group) -> dict[str, torch.Tensor]:

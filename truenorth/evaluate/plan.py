@@ -122,8 +122,8 @@ def _time(
     own = micro_batches * (found.flops + references * found.forward_flops)
     rate = REACHED * machine.rate / (1 if machine.gpu else asked.count)
     computing = own / rate if rate else 0.0
-    weights, gradients = memory.rehearsal.weights, 4 * sum(p.numel() for p in memory.rehearsal.trained)
-    gathered = max(1.0, micro_batches) * (2 * weights + gradients) * (1 - 1 / sizes.shards)
+    gradients = 4 * sum(p.numel() for p in memory.rehearsal.trained)
+    gathered = max(1.0, micro_batches) * (2 * memory.travelling + gradients) * (1 - 1 / sizes.shards)
     summed = 2 * gradients / sizes.shards * (1 - 1 / sizes.replicas)
     text = memory.rehearsal.config.get_text_config()
     hidden = micro_batches * tokens * text.hidden_size * (2 if asked.precision == "bfloat16" else 4)

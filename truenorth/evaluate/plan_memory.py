@@ -18,6 +18,7 @@ from ..models.policy import Precision
 from ..models.references import Frozen, OtherModel
 from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
 from ..models.sharding import check_slices, layers_of, sizes_of
+from ..models.storage import LINEAR
 from ..optim.state_size import state_bytes
 from ..recipe import Recipe
 from ..run import Run
@@ -65,8 +66,10 @@ class Memory:
         several = self.prompts * float(rows.totals.mean()) > max(budget, shape.longest)
         found = self.rehearsal(shape, accumulated=several)
         parts: dict[Part, int] = {**dict.fromkeys(PARTS, 0), **found.peak, **self.resident}
-        for part in DIVIDED if self.sizes.shards > 1 else ():
-            parts[part] = math.ceil(parts[part] / self.sizes.shards)
+        if self.sizes.shards > 1:
+            for part in DIVIDED:
+                parts[part] = math.ceil(parts[part] / self.sizes.shards)
+            parts["half copies"] = max(0, parts["half copies"] - self._gathered_in_half)
         if not self.asked.machine.gpu:
             parts["allocator"] = round(ALLOCATOR * self._activations(shape, found))
         return parts, found, shape
@@ -106,12 +109,34 @@ class Memory:
         return Rehearsal(config, Asked(self.asked.precision, trust_remote_code=trusted)).reference
 
     def _gathered(self) -> int:
-        """Bytes that FSDP has whole at a moment: two layers, the gradients of one, and all that is in no layer."""
+        """Bytes that FSDP has whole at a moment: two layers, the gradients of one, and all that is in no layer.
+
+        Under bfloat16 a layer is gathered in it, and its gradients are there in both dtypes when they are summed.
+        """
         if self.sizes.shards == 1:
             return 0
-        layers = [_size(layer) for layer in layers_of(self.rehearsal.model)]
-        gradients = 0 if self.adapter else max(layers, default=0)
-        return self.rehearsal.weights - sum(layers) + 2 * max(layers, default=0) + gradients
+        layers = [_entries(layer) for layer in layers_of(self.rehearsal.model)]
+        largest, size = max(layers, default=0), self._gathered_size
+        gradients = 0 if self.adapter else largest * (6 if size == 2 else 4)
+        return self.travelling - size * sum(layers) + 2 * size * largest + gradients
+
+    @property
+    def travelling(self) -> int:
+        """Bytes of weights that FSDP gathers in one pass: layers in the precision of products, the rest as stored."""
+        layers = layers_of(self.rehearsal.model)
+        return self.rehearsal.weights + sum(self._gathered_size * _entries(m) - _size(m) for m in layers)
+
+    @property
+    def _gathered_size(self) -> int:
+        """Bytes of an entry of a layer while it is gathered."""
+        return 2 if self.asked.precision == "bfloat16" else 4
+
+    @cached_property
+    def _gathered_in_half(self) -> int:
+        """Bytes of the half copies that autocast makes of layers, unless they are gathered so."""
+        trained = {id(p) for p in self.rehearsal.trained}
+        linear = [m for layer in layers_of(self.rehearsal.model) for m in layer.modules() if isinstance(m, LINEAR)]
+        return sum(2 * p.numel() for m in linear for p in m.parameters(recurse=False) if id(p) in trained)
 
 
 def sliced(config: PretrainedConfig, slices: int) -> PretrainedConfig:
@@ -134,6 +159,10 @@ def _adapter(run: Run) -> Adapter | None:
         found = json.loads((Path(run.model) / "adapter_config.json").read_text())
         return Adapter(int(found["r"]), found["target_modules"])
     return None if run.lora is None else Adapter(run.lora.rank, run.lora.targets)
+
+
+def _entries(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
 
 
 def _size(module: nn.Module) -> int:

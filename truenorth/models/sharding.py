@@ -19,7 +19,12 @@ from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
+from torch.distributed.fsdp import (
+    FSDPModule,
+    MixedPrecisionPolicy,
+    fully_shard,
+    register_fsdp_forward_method,
+)
 from torch.distributed.tensor import DTensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.distributed.tensor_parallel import apply_tensor_parallelism
@@ -156,13 +161,22 @@ class Sharding:
         _sum_partial_gradients(base, [name for name, style in plan.items() if style == PARTIAL], mesh.get_group())
 
     def shard(self, policy: Policy) -> Policy:
-        """`policy` with its parameters shared out, whatever its model: layer by layer, and the rest as one."""
+        """`policy` with its parameters shared out, whatever its model: layer by layer, and the rest as one.
+
+        Under bfloat16 autocast layers are gathered in bfloat16, or each process would keep a copy of all weights until
+        the backward pass. What is in no layer, embeddings above all, is gathered as it is stored: it starts the sum
+        that runs through the layers, in float32.
+        """
         if self.mesh is None or self.sizes.shards == 1:
             return policy
         root: Any = base_of(policy.model)
         mesh = self.mesh["replicate", "shard"] if self.sizes.replicas > 1 else self.mesh["shard"]
-        for module in [*reversed(layers_of(policy.model)), root]:  # layers within layers first
-            fully_shard(module, mesh=mesh, reshard_after_forward=True)
+        gathered = MixedPrecisionPolicy()
+        if policy.precision == "bfloat16":
+            gathered = MixedPrecisionPolicy(torch.bfloat16, reduce_dtype=torch.float32, cast_forward_inputs=False)
+        for layer in reversed(layers_of(policy.model)):  # layers within layers first
+            fully_shard(layer, mesh=mesh, reshard_after_forward=True, mp_policy=gathered)
+        fully_shard(root, mesh=mesh, reshard_after_forward=True)
         for module in root.modules():
             if isinstance(module, FSDPModule):  # sums: the step has divided by the weights of all processes
                 module.set_gradient_divide_factor(1.0)
