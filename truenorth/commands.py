@@ -11,6 +11,7 @@ from rich.console import Console
 from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
+from .models.origin import must_exist
 from .online.prompts import as_turn, read_prompts
 from .online.sampler import Prompt, Sampling
 from .planning import Planned, check, planned_run
@@ -80,7 +81,7 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
 
     Without --model no tokenizer is loaded, and torch is not imported.
     """
-    from .data.files import must_exist
+    from .data.files import must_exist as rows_must_exist
     from .data.options import DataSettings, Needs
     from .evaluate.inspection import draw, inspect
 
@@ -92,7 +93,7 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
     console = Console()
     tokenizer = None
     for path in data:
-        must_exist(path)
+        rows_must_exist(path)
     with watching(Console(stderr=True)) as watch:
         if model is not None:
             watch.stage("loading the tokenizer")
@@ -151,6 +152,7 @@ def generate_command(given: Given) -> None:
     )
     if "run.model" not in asked:
         raise SettingsError('generate needs --model, for instance --model runs/dpo/final --prompt "Hello"')
+    must_exist(asked["run.model"])
     prompts = _prompts(asked)
     _quiet_libraries()
     from .models.load import load_model, load_tokenizer
