@@ -20,6 +20,7 @@ from .models.load import config_of, context_of, load_tokenizer
 from .models.modes import evaluating
 from .models.origin import base_of_adapter, fingerprint
 from .models.references import refuse_repeated
+from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
@@ -77,7 +78,7 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
 
 
 def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch) -> Result:
-    refuse_repeated(recipe.references)
+    refuse_repeated(recipe.references, run.model)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = RunDirectory(run.out, writes=world.first)
     directory.refuse_if_held()
@@ -87,6 +88,12 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
+    check_references(
+        recipe.references,
+        run.model,
+        cut_adapter=sharding.in_step and _adapted(run),
+        trust_remote_code=run.trust_remote_code,
+    )
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
     if run.chat_template is not None:
         tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
@@ -114,19 +121,25 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
 
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     """How the processes hold the model. Raises SettingsError for a layout that does not fit, before one is loaded."""
-    gpu, adapter = torch.cuda.is_available(), run.lora is not None or base_of_adapter(run.model) is not None
-    sizes = sizes_of(run, world.size, gpu=gpu, adapter=adapter)
+    gpu = torch.cuda.is_available()
+    sizes = sizes_of(run, world.size, gpu=gpu, adapter=_adapted(run))
     check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes)
     if world.size > 1:
         watch.said(f"{world.size} processes hold the model as {sizes}.")
     return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))
 
 
+def _adapted(run: Run) -> bool:
+    """Whether an adapter is trained, and not all weights."""
+    return run.lora is not None or base_of_adapter(run.model) is not None
+
+
 def _train(ready: Ready, watch: Watch) -> Result:
     """From prepared rows to the report."""
     recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
     world, data = ready.sharding.processes.world, (ready.rows, ready.unseen)
-    same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model))
+    others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
+    same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
     rows = (ready.unseen or ready.rows).rows

@@ -12,6 +12,7 @@ from .data import files
 from .errors import SettingsError, did_you_mean
 from .flags import FLAGS, Given, settings_of, split_setting
 from .launch import place
+from .methods import saved, terms
 from .models.origin import must_exist
 from .run import Run
 from .train.run_directory import RunDirectory, refuse_taken
@@ -47,8 +48,9 @@ def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
     file = file_of(target)
     parts, run = read(file) if file else ({"method": target}, {})
     method = str(parts["method"])
-    if method not in methods.METHODS and ":" not in method:
-        _refuse_method(method, target if file is None else None)
+    for name in terms.names_of(method):
+        if name not in methods.METHODS and ":" not in name:
+            _refuse_method(name, target if file is None else None)
     wanted = [*settings_of(given).items(), *map(_setting, sets)]
     if {path for path, _ in wanted} & LENGTHS:  # one of them goes before the other in the file
         run = {name: value for name, value in run.items() if f"run.{name}" not in LENGTHS}
@@ -112,7 +114,7 @@ def read(file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         names.check_run(run)
     except SettingsError as error:
         raise SettingsError(f"{file}: {error}") from None
-    if "method" not in parts:
+    if parts.setdefault("method", saved.method_of(parts.get("objective"))) is None:
         raise SettingsError(f"{file} needs `method`, for instance `method: dpo`; `truenorth methods` lists them.")
     return parts, run
 
@@ -123,8 +125,8 @@ def _refuse_method(name: str, target: str | None) -> NoReturn:
         methods.recipe(name)  # refuses the name
     raise SettingsError(
         f"There is no method {name!r}, and no run directory or YAML file of that name."
-        f"{did_you_mean(name, methods.METHODS)} Methods are {', '.join(methods.METHODS)}, and package.module:function."
-        " A run goes on with: truenorth train RUN_DIR --resume"
+        f"{did_you_mean(name, methods.METHODS)} Methods are {', '.join(methods.METHODS)}, package.module:function, "
+        "and sums of them: 'dpo + 0.2*simpo'. A run goes on with: truenorth train RUN_DIR --resume"
     )
 
 
@@ -145,8 +147,8 @@ def _setting(text: str) -> tuple[str, object]:
 
 
 def _reference(value: object) -> dict[str, object]:
-    """`frozen`, `cached`, or else the path of a model."""
-    return {"kind": value} if value in ("frozen", "cached") else {"kind": "model", "path": value}
+    """`frozen`, `cached`, `moving`, or else the path of a model."""
+    return {"kind": value} if value in ("frozen", "cached", "moving") else {"kind": "model", "path": value}
 
 
 def _run(run: Mapping[str, Any], given: Given) -> Run:

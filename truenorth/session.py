@@ -20,8 +20,8 @@ from .models.memory import Part
 from .models.modes import evaluating, set_training
 from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
-from .models.references import Cached, Frozen
-from .models.scored_references import Scores, Start, bytes_beside, score_references
+from .models.references import STARTS_AS_POLICY
+from .models.scored_references import Scores, Start, bytes_beside, follow, score_references
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
 from .optim.state_size import state_bytes
@@ -107,8 +107,9 @@ def begin(
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
+    player = replace(player, followers=follow(recipe.references, start))
     with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
-        references = score_references(recipe.references, start, used)
+        references = score_references(recipe.references, start, used, player.followers)
     return Session(
         policy=policy,
         player=player,
@@ -146,8 +147,9 @@ def load_policy(run: Run) -> tuple[Model, torch.dtype]:
 
 def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
     """The step-0 check, where all references are the policy's own start. Its first prompts are enough."""
-    own = (Frozen, Cached)
-    if not all(isinstance(r, own) and getattr(r, "path", None) is None for r in recipe.references.values()):
+    if not all(
+        isinstance(r, STARTS_AS_POLICY) and getattr(r, "path", None) is None for r in recipe.references.values()
+    ):
         return None
     with evaluating(session.policy.model):
         batch, precision = session.first_batch(), session.policy.precision

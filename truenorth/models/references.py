@@ -1,17 +1,20 @@
-"""What a policy is compared with: a frozen start, another model, or log-probs computed once and kept on disk."""
+"""What a policy is compared with: its start, another model, a mean of both, or itself as it was a while ago."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import ClassVar
 
 from pydantic import Field
 
 from ..errors import SettingsError
-from ..settings import Part
+from ..settings import Part, setting
 
 REFERENCES: Mapping[str, str] = {
     "frozen": "truenorth.models.references:Frozen",
     "model": "truenorth.models.references:OtherModel",
     "cached": "truenorth.models.references:Cached",
+    "soup": "truenorth.models.references:Soup",
+    "moving": "truenorth.models.references:Moving",
 }
 
 
@@ -42,15 +45,75 @@ class Cached(Reference):
     path: str | None = Field(default=None, description="model to compute them with; none: the policy at its start")
 
 
-def refuse_repeated(references: Mapping[str, Reference]) -> None:
-    """Raise SettingsError where two references are one model, the policy's start among them."""
-    seen = dict[str | None, str]()
+class Soup(Reference):
+    """The policy's start and another model of the same shape, mixed weight by weight. SALSA's reference.
+
+    theta = start_share * theta_start + (1 - start_share) * theta_path, in float32, each with its adapter merged in.
+    Its log-probs are computed once and kept on disk, as those of `Cached`; the model itself is gone before training.
+    """
+
+    kind: ClassVar[str] = "soup"
+    path: str | None = Field(default=None, description="the other model, from the same base; must be given")
+    start_share: float = setting(0.5, "share of the policy's start in each weight", source="paper", ge=0, le=1)
+
+
+class Moving(Reference):
+    """The policy's own start, which then follows the policy. TR-DPO's reference.
+
+    After every `every` optimizer steps  theta <- share * theta_policy + (1 - share) * theta.  At share 1 it is the
+    policy as it was then.
+    """
+
+    kind: ClassVar[str] = "moving"
+    every: int = setting(1, "optimizer steps from one move to the next", source="paper", ge=1)
+    share: float = setting(0.6, "share of the policy in a move; 1: the policy itself", source="paper", gt=0, le=1)
+
+
+COMPUTED_BEFORE = (Cached, Soup)  # the first step: no model of theirs is there while training
+STARTS_AS_POLICY = (Frozen, Cached, Moving)  # unless they name another model
+
+
+def refuse_repeated(references: Mapping[str, Reference], start: str) -> None:
+    """Raise SettingsError where two references are one model, or a soup is of the start alone.
+
+    `start` is the model that the policy starts from.
+    """
+    seen = dict[str, str]()
     for name, reference in references.items():
-        path: str | None = getattr(reference, "path", None)
-        if path in seen:
-            what = f"the model {path}" if path else "the policy's own start"
+        if isinstance(reference, Soup):
+            _refuse_soup_of_one(name, reference, start)
+        what = _model_of(reference, start)
+        if what in seen:
             raise SettingsError(
-                f"the references {seen[path]} and {name} are both {what}: two that are the same say no more than one. "
+                f"the references {seen[what]} and {name} are both {what}: two that are the same say no more than one. "
                 f"Name another model: --set references.{name}.path=..."
             )
-        seen[path] = name
+        seen[what] = name
+
+
+def _refuse_soup_of_one(name: str, soup: Soup, start: str) -> None:
+    other = f"Name a model that was fine-tuned from the same base: --set references.{name}.path=..."
+    if soup.path is None:
+        raise SettingsError(f"the reference {name} is a soup of the policy's start and another model. {other}")
+    if _same(soup.path, start):
+        raise SettingsError(
+            f"the reference {name} is a soup of the policy's start with itself, {start}, which is the start again. "
+            f"{other}, or take the start: --set references.{name}.kind=cached"
+        )
+
+
+def _model_of(reference: Reference, start: str) -> str:
+    """Which model it is, in words; the same for what is the same."""
+    path: str | None = getattr(reference, "path", None)
+    match reference:
+        case Soup(start_share=share):
+            return f"a soup with {path} (start_share {share:g})"
+        case Moving(every=every, share=share):
+            return f"the policy itself, moved every {every} steps (share {share:g})"
+        case _:
+            return "the policy's own start" if path is None or _same(path, start) else f"the model {path}"
+
+
+def _same(path: str, other: str) -> bool:
+    """Whether two folders or hub names are one."""
+    return path == other or Path(path).expanduser().resolve() == Path(other).expanduser().resolve()

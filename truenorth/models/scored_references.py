@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache as once
 from pathlib import Path
 
 import torch
@@ -14,13 +15,16 @@ from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
 from ..types import LogProbs
 from .load import config_of, load_model
+from .logprobs import Model
 from .modes import evaluating
+from .moving import Follower, FollowingAdapter, FollowingModel, size_of_follower
 from .origin import fingerprint
 from .policy import Policy, Precision
 from .reference_cache import ReferenceCache
-from .references import Cached, Frozen, OtherModel, Reference
+from .references import Cached, Frozen, Moving, OtherModel, Reference, Soup
 from .rehearsal import Asked, Rehearsal
 from .sharding import WHOLE, Sharding, whole
+from .soup import check_soup, soup
 from .storage import frozen_copy, size_of_copy, store_frozen
 
 Scores = Callable[[PackedBatch], LogProbs]
@@ -43,23 +47,60 @@ class Start:
         return self.policy.precision
 
 
+def check_references(
+    references: Mapping[str, Reference], start: str, *, cut_adapter: bool = False, trust_remote_code: bool = False
+) -> None:
+    """Raise ModelError or SettingsError for a reference that cannot be, as far as configurations tell.
+
+    `start` is the model that the policy starts from; `cut_adapter`: processes share the policy's adapter out.
+    """
+    for name, reference in references.items():
+        match reference:
+            case Soup(path=str(path)):
+                check_soup(path, start, trust_remote_code=trust_remote_code)
+            case OtherModel(path=path) | Cached(path=str(path)):
+                config_of(path, trust_remote_code=trust_remote_code)
+            case Moving() if cut_adapter:
+                raise SettingsError(
+                    f"the reference {name} follows an adapter, which these processes share out. Use --layout data, "
+                    "or train all weights (without --lora)."
+                )
+            case _:
+                pass
+
+
+def follow(references: Mapping[str, Reference], start: Start) -> dict[str, Follower]:
+    """What moves of `references`, as it is at the start. Must be called while the policy is still there."""
+    followers = dict[str, Follower]()
+    for name, reference in references.items():
+        if not isinstance(reference, Moving):
+            continue
+        if isinstance(start.policy.model, PeftModel):
+            followers[name] = FollowingAdapter(start.policy, reference)
+        else:
+            half = start.precision == "bfloat16" and reference.share == 1  # a small move is lost in bfloat16
+            followers[name] = FollowingModel(start.policy, _copy(start, half=half), reference)
+    return followers
+
+
 def score_references(
-    references: Mapping[str, Reference], start: Start, used: Sequence[tuple[TokenizedRows, Indices]]
+    references: Mapping[str, Reference],
+    start: Start,
+    used: Sequence[tuple[TokenizedRows, Indices]],
+    followers: Mapping[str, Follower] | None = None,
 ) -> list[dict[str, Scores]]:
     """For each data set of `used`, with the rows that will be asked for, what scores it under each reference.
 
+    `followers`, by `follow`, are those that move.
     Cached references are computed here, once. Must be called while the policy is still at its start.
     Raises ModelError if another model's vocabulary differs, SettingsError for a reference it does not know.
     """
     scores: list[dict[str, Scores]] = [{} for _ in used]
     for name, reference in references.items():
         match reference:
-            case Cached(path=path):
-                source = start.policy if path is None else _other(path, start)
-                for (rows, indices), found in zip(used, scores, strict=True):
-                    cache = _cache(path or start.path, start, rows)
-                    cache.fill(indices, source, budget=start.budget, group=start.sharding.processes.data)
-                    found[name] = cache.log_probs
+            case Cached() | Soup():
+                for found, log_probs in zip(scores, _computed(reference, start, used), strict=True):
+                    found[name] = log_probs
             case OtherModel(path=path):
                 live = _no_gradients(_other(path, start).log_probs)
                 for found in scores:
@@ -68,9 +109,34 @@ def score_references(
                 live = _no_gradients(_frozen(start))
                 for found in scores:
                     found[name] = live
+            case Moving():
+                assert followers is not None
+                for found in scores:
+                    found[name] = followers[name].log_probs
             case _:
                 raise SettingsError(f"{type(reference).__name__} is no reference that training knows how to score.")
     return scores
+
+
+def _computed(reference: Cached | Soup, start: Start, used: Sequence[tuple[TokenizedRows, Indices]]) -> list[Scores]:
+    """Log-probs of each data set from the disk, computed where they are missing. Their model is gone afterwards."""
+    path, trusted = reference.path, start.trust_remote_code
+    if path is None:
+        assert isinstance(reference, Cached), "a run refuses a soup without its other model"
+        weights, source = fingerprint(start.path), lambda: start.policy
+    elif isinstance(reference, Soup):
+        share = reference.start_share
+        weights = f"{fingerprint(start.path)} {share!r} {fingerprint(path)}"
+        source = once(lambda: _held(path, soup(start.path, path, share, trust_remote_code=trusted), start))
+    else:
+        weights, source = fingerprint(path), once(lambda: _other(path, start))
+    processes, found = start.sharding.processes, list[Scores]()
+    for rows, indices in used:
+        cache = _cache(weights, start, rows)
+        if processes.world.any(len(cache.missing(indices)) > 0):  # all of them hold a part of a sharded model
+            cache.fill(indices, source(), budget=start.budget, group=processes.data)
+        found.append(cache.log_probs)
+    return found
 
 
 def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
@@ -84,6 +150,8 @@ def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
                 total += Rehearsal(config, asked).reference // start.sharding.sizes.shards
             case Frozen() if not (isinstance(start.policy.model, PeftModel) and _is_fresh(start.policy.model)):
                 total += size_of_copy(start.policy.model, half=half)
+            case Moving():
+                total += size_of_follower(start.policy.model, reference, half=half)
             case _:  # computed before, or the policy without its adapter
                 pass
     return total
@@ -93,9 +161,16 @@ def _no_gradients(scores: Scores) -> Scores:
     return torch.no_grad()(scores)
 
 
-def _other(path: str, start: Start) -> Policy:
-    model = load_model(path, trust_remote_code=start.trust_remote_code)
-    if start.precision == "bfloat16":
+def _other(path: str, start: Start, *, half: bool = True) -> Policy:
+    return _held(path, load_model(path, trust_remote_code=start.trust_remote_code), start, half=half)
+
+
+def _held(path: str, model: Model, start: Start, *, half: bool = True) -> Policy:
+    """`model`, from `path`, as the policy is held: in its precision, on its device, over its processes.
+
+    `half`: what is multiplied in bfloat16 is stored in it.
+    """
+    if half and start.precision == "bfloat16":
         store_frozen(model)
     ours, theirs = (m.get_input_embeddings().num_embeddings for m in (start.policy.model, model))
     if ours != theirs:
@@ -109,7 +184,7 @@ def _other(path: str, start: Start) -> Policy:
 
 
 def _frozen(start: Start) -> Scores:
-    """The policy as it is now: its fresh adapter switched off, or a copy. What is sharded is loaded a second time."""
+    """The policy as it is now: its fresh adapter switched off, or a copy."""
     model = start.policy.model
     if isinstance(model, PeftModel) and _is_fresh(model):
 
@@ -118,10 +193,15 @@ def _frozen(start: Start) -> Scores:
                 return start.policy.log_probs(batch)
 
         return without_adapter
-    if start.sharding.in_step:
-        return _other(start.path, start).log_probs
-    frozen = frozen_copy(model, half=start.precision == "bfloat16")  # its own config: attention is chosen per config
-    return Policy(frozen, start.policy.scorer.on(frozen), start.precision).log_probs
+    return _copy(start, half=start.precision == "bfloat16").log_probs
+
+
+def _copy(start: Start, *, half: bool) -> Policy:
+    """A second model like the policy as it is now, its linear layers in bfloat16 if `half`."""
+    if start.sharding.in_step:  # what is sharded cannot be copied
+        return _other(start.path, start, half=half)
+    frozen = frozen_copy(start.policy.model, half=half)  # its own config: attention is chosen per config
+    return Policy(frozen, start.policy.scorer.on(frozen), start.precision)
 
 
 def _is_fresh(model: PeftModel) -> bool:
@@ -133,9 +213,10 @@ def _is_fresh(model: PeftModel) -> bool:
     return not any(bool(whole(p).any()) for name, p in model.named_parameters() if any(part in name for part in zero))
 
 
-def _cache(path: str, start: Start, rows: TokenizedRows) -> ReferenceCache:
+def _cache(weights: str, start: Start, rows: TokenizedRows) -> ReferenceCache:
+    """The file for a model with the fingerprint `weights`, scored as the policy is."""
     way = f"{ENGINE} {start.precision} {start.policy.scorer.shared}"
-    key = hashlib.sha256(f"{fingerprint(path)} {rows.fingerprint} {way}".encode()).hexdigest()
+    key = hashlib.sha256(f"{weights} {rows.fingerprint} {way}".encode()).hexdigest()
     file = start.cache / "references" / f"{key[:32]}.npy"
     world = start.sharding.processes.world
     return world.in_turn(lambda: ReferenceCache(file, rows, writes=world.first))

@@ -1,4 +1,5 @@
-"""A checkpoint is a folder that is either whole or not there: parameters, optimizer, counters, random state.
+"""A checkpoint is a folder that is either whole or not there: parameters, optimizer, moving references, counters,
+random state.
 
 Each process writes its share of every tensor (torch.distributed.checkpoint, as safetensors: no pickle). Names and
 offsets are those of the whole tensors, so any number of processes in any layout reads them back.
@@ -28,6 +29,7 @@ from ..processes import ALONE, Group
 from .step import Player
 
 OPTIMIZER = "optimizer/"  # before the names of its tensors, `optimizer/PARAMETER:KEY`
+REFERENCE = "reference/"  # before those of references that move, `reference/NAME:TENSOR`
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +97,14 @@ def restore(checkpoint: Path, players: Sequence[Player], world: Group = ALONE) -
     for i, player in enumerate(players):
         reader = HuggingFaceStorageReader(str(checkpoint / f"player-{i}"))
         there: dict[str, Any] = reader.read_metadata().state_dict_metadata  # by name: size and dtype of a whole tensor
-        ours = player.named_parameters
+        ours = {name: p.detach() for name, p in player.named_parameters.items()} | _of_references(player)
         if (names := {name for name in there if not name.startswith(OPTIMIZER)}) != set(ours):
             odd = ", ".join(sorted(names ^ set(ours))[:4])
             raise CheckpointError(f"{checkpoint} was written for other trained parameters: {odd} stand in one only.")
         state = {name: _place_for(name, whole, ours) for name, whole in there.items()}
         with _quietly_alone():
             dcp_load(state, storage_reader=reader, no_dist=world.size == 1)
+        _restore_references(player, state)
         _restore_optimizer(player, state, plain["optimizers"][i])
     _restore_random_state(checkpoint, world)
     return read_progress(checkpoint)
@@ -113,12 +116,13 @@ def _all(folder: Path) -> list[Path]:
 
 
 def _state(player: Player) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Parameters and the optimizer's tensors by name, and what of the optimizer's state is no tensor.
+    """Parameters, the references' and the optimizer's tensors by name, and what of the optimizer's state is no tensor.
 
     Names, not places: a state then fits any split of the parameters over groups or processes.
     """
     names = list(player.named_parameters)
     tensors = {name: parameter.detach() for name, parameter in player.named_parameters.items()}
+    tensors |= _of_references(player)
     rest: dict[str, Any] = {}
     for place, entries in player.optimizer.state_dict()["state"].items():
         for key, value in entries.items():
@@ -129,15 +133,30 @@ def _state(player: Player) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, rest
 
 
-def _place_for(name: str, whole: Any, parameters: Mapping[str, torch.nn.Parameter]) -> Tensor:
-    """Where a saved tensor goes: the parameter itself, or for its optimizer a tensor that lies like the parameter."""
-    if not name.startswith(OPTIMIZER):
-        return parameters[name].detach()
-    parameter = parameters[name.removeprefix(OPTIMIZER).rpartition(":")[0]]
-    dtype = whole.properties.dtype
-    if parameter.shape == whole.size:
-        return torch.zeros_like(parameter.detach(), dtype=dtype)
-    return torch.zeros(whole.size, dtype=dtype)
+def _of_references(player: Player) -> dict[str, Tensor]:
+    """The tensors of the references that move with `player`."""
+    return {
+        f"{REFERENCE}{name}:{place}": tensor
+        for name, follower in player.followers.items()
+        for place, tensor in follower.tensors().items()
+    }
+
+
+def _place_for(name: str, whole: Any, ours: Mapping[str, Tensor]) -> Tensor:
+    """Where a saved tensor goes: ours itself, or for the optimizer a tensor that lies like the parameter.
+
+    A tensor of a reference may have grown: then it goes to a new one.
+    """
+    dtype, optimizer = whole.properties.dtype, name.startswith(OPTIMIZER)
+    own = ours[name.removeprefix(OPTIMIZER).rpartition(":")[0] if optimizer else name]
+    if own.shape != whole.size:
+        return torch.zeros(whole.size, dtype=dtype, device=None if optimizer else own.device)
+    return torch.zeros_like(own, dtype=dtype) if optimizer else own
+
+
+def _restore_references(player: Player, tensors: Mapping[str, Tensor]) -> None:
+    for name, follower in player.followers.items():
+        follower.put({place: tensors[f"{REFERENCE}{name}:{place}"] for place in follower.tensors()})
 
 
 def _restore_optimizer(player: Player, tensors: Mapping[str, Tensor], rest: Mapping[str, Any]) -> None:

@@ -100,6 +100,9 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
         tokens=progress.tokens + tokens,
         seconds=progress.seconds + time.perf_counter() - began,
     )
+    for player in players:
+        for follower in player.followers.values():
+            follower.after_step(progress.step)
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
     record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
     for i, metric in enumerate(metrics):

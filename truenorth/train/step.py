@@ -1,7 +1,7 @@
 """One optimizer step: the function to read first."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import torch
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..data.packing import PackedBatch
 from ..errors import NumericsError
 from ..models.gradients import gradient_norm, reduce_gradients
+from ..models.moving import Follower
 from ..models.sharding import local
 from ..processes import ALONE, Group
 from ..recipe import Objective
@@ -42,6 +43,7 @@ class Player:
     optimizer: torch.optim.Optimizer
     named_parameters: Mapping[str, torch.nn.Parameter]  # what is trained
     max_grad_norm: float | None  # None: never clipped
+    followers: Mapping[str, Follower] = field(default_factory=dict[str, Follower])  # references that move with it
 
     @property
     def parameters(self) -> list[torch.nn.Parameter]:
