@@ -12,6 +12,8 @@ from typing import Any, get_args
 
 from . import methods
 from .errors import SettingsError, did_you_mean
+from .methods import terms
+from .methods.saved import SUM
 from .run import Run
 from .settings import Settings
 
@@ -107,9 +109,18 @@ def check_key(key: str, method: str) -> None:
         raise SettingsError(
             f"{key} is a setting of the run: give it as --{key.replace('_', '-')} or --set run.{key}=..."
         )
+    if terms.is_sum(method) and head in (*terms.names_of(method), "parts"):
+        if head in methods.METHODS and rest:
+            known = ["weight", *fields_in(_module_of(head) or "", head)]
+            if rest[0] not in known:
+                raise SettingsError(_unknown(key, rest[0], known, of=head))
+        return
     if not rest and head not in fields_in("truenorth.recipe", "Recipe"):
         head, rest = "objective", [head]
-    if head == "objective" and (module := _module_of(method)):
+    if head == "objective" and terms.is_sum(method):
+        if rest[:1] != ["parts"]:
+            raise SettingsError(f"{key} is a setting of a part of the sum: say whose, as in {_example(method)}.")
+    elif head == "objective" and (module := _module_of(method)):
         known = fields_in(module, method)
         if rest and rest[0] not in known:
             raise SettingsError(_unknown(key, rest[0], known, of=method))
@@ -136,8 +147,15 @@ def check_run(run: Mapping[str, Any], settings: type[Settings] = Run, prefix: st
             check_run(value, inner, f"{prefix}{name}.")
 
 
+def _example(method: str) -> str:
+    name, module = terms.names_of(method)[0], _module_of(terms.names_of(method)[0])
+    return f"{name}.{[*(fields_in(module, name) if module else []), 'weight'][0]}=..."
+
+
 def _module_of(method: str) -> str | None:
     """The module of one of our methods; None for a user's own, whose file may be anywhere."""
+    if method == "sum":
+        return SUM.partition(":")[0]
     return methods.METHODS[method].partition(":")[0] if method in methods.METHODS else None
 
 

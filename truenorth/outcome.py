@@ -74,12 +74,14 @@ def summarise(
     after: Mapping[str, Any],
 ) -> dict[str, Any]:
     """summary.json: what the run says of itself at its end. `before` and `after` hold the held-out metrics."""
-    about = methods.describe(recipe.method) if recipe.method in methods.METHODS else {}
+    weights, names, titles, papers = zip(*methods.credits_of(recipe), strict=True)
+    papers = [paper for paper in dict.fromkeys(papers) if paper]
     parameters = list(session.policy.model.parameters())
     return {
-        "method": recipe.method,
-        "title": about.get("title", recipe.method),
-        "paper": about.get("paper", ""),
+        "method": _summed(weights, names),
+        "methods": list(names),
+        "title": _summed(weights, titles),
+        "paper": "; ".join(papers),
         "base_model": run.model,
         "steps": progress.step,
         "prompts": progress.prompts,
@@ -99,9 +101,18 @@ def summarise(
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "step0": before.get("step0"),
         "evaluation": {"before": before.get("held_out", {}), "after": dict(after)} if after else None,
-        "citations": [about["paper"]] if about.get("paper") else [],
+        "citations": papers,
         "notes": list(before.get("notes", [])),
     }
+
+
+def _summed(weights: Sequence[float], parts: Sequence[str]) -> str:
+    """A sum in words, or its only part.
+
+    >>> _summed([1.0, 0.2], ["dpo", "simpo"])
+    'dpo + 0.2*simpo'
+    """
+    return " + ".join(part if w == 1 else f"{w:g}*{part}" for w, part in zip(weights, parts, strict=True))
 
 
 def finish(
@@ -142,7 +153,7 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
     front = {
         "library_name": "transformers",
         "base_model": summary["base_model"],
-        "tags": ["truenorth", summary["method"]],
+        "tags": ["truenorth", *summary["methods"]],
     }
     lines = [
         "---",

@@ -27,12 +27,18 @@ class Objective(Part, abc.ABC):
     further_references: ClassVar[bool] = False  # whether it takes any others that a recipe gives
     reads: ClassVar[frozenset[Reads]] = frozenset()  # what the engine has to compute, or the data to bring, besides
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
+    demonstrations: ClassVar[bool] = False  # whether a single answer is one, beside pairs; a run must have both
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
     scope: ClassVar[Literal["row", "step"]] = "row"  # "step": rows are coupled, `candidates.step` is filled first
     # What leaves the loss as it is, each tested; a test holds a counterexample for those not declared:
     # one number added to all of a prompt's log-probs, the rejected responses (with their rewards) in another order,
     # one number added to all of a prompt's rewards.
     invariances: ClassVar[frozenset[Literal["prompt_shift", "permuted_rejected", "reward_shift"]]] = frozenset()
+
+    @property
+    def name(self) -> str:
+        """What messages call it."""
+        return type(self).__name__
 
     @abc.abstractmethod
     def __call__(self, candidates: Candidates) -> Tensor:
@@ -71,7 +77,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":
-        name, reads, given = type(self.objective).__name__, set(self.objective.references), set(self.references)
+        name, reads, given = self.objective.name, set(self.objective.references), set(self.references)
         if missing := sorted(reads - given):
             raise SettingsError(
                 f"{name} reads the reference(s) {', '.join(missing)}, and the recipe gives "

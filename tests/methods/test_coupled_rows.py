@@ -13,6 +13,7 @@ from truenorth.train.first_step import check_first_step
 from truenorth.train.step import Player, train_step
 
 NAMES = [name for name in METHODS if recipe(name).objective.scope == "step"]
+NAMES += ["kto + 0.5*bco", "dpo + 0.3*aot"]  # a sum couples rows where a part does
 LABELS = [1.0, 0.0, 0.0, 1.0, 0.0]
 each_name = pytest.mark.parametrize("name", NAMES)
 

@@ -8,6 +8,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from ..methods.contract import answers
+
 SOURCES = "Source of a default: paper, the authors' code, or ours."
 
 
@@ -40,16 +42,9 @@ def needs(of: Mapping[str, Any]) -> str:
     >>> needs({"responses": [2, None], "reads": ["rewards"], "references": ["initial"], "columns": []})
     '2 or more answers, scores'
     """
-    low, high = of["responses"]
-    if (low, high) == (1, 1):
-        answers = "one answer"
-    elif low == high:
-        answers = "pairs" if low == 2 else f"{low} answers"
-    else:
-        answers = f"{low} or more answers" if high is None else f"{low} to {high} answers"
     words = {"rewards": "scores", "wins": "a judge of pairs"}
     further = [words[read] for read in of["reads"] if read in words] + [f"column {name}" for name in of["columns"]]
-    return ", ".join([answers, *further])
+    return ", ".join([answers(*of["responses"]), *further])
 
 
 def one_method(method: Mapping[str, Any]) -> RenderableType:

@@ -2,13 +2,14 @@
 
 import inspect
 import re
+from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..settings import table
 
 if TYPE_CHECKING:
-    from ..recipe import Recipe
+    from ..recipe import Objective, Recipe
 
 
 def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
@@ -17,27 +18,67 @@ def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
     Where a file holds several losses, each class has a `Loss` of its own and the module what they share. Rows that
     a user's own docstring leaves out are empty.
     """
-    objective = type(recipe.objective)
+    objective = recipe.objective
     text = {"title": "", "paper": "", "loss": "", "recipe": "ours", "differs": ""} | read(inspect.getdoc(module) or "")
-    own = read(inspect.getdoc(objective) or "")
+    own = read(inspect.getdoc(type(objective)) or "")
     text |= own if "loss" in own else {}
-    defaults, source = recipe.update.model_dump(mode="json"), text["recipe"].partition(":")[0]
+    return text | {
+        "needs": needs_of(objective),
+        "settings": table(type(objective)) + update_of(recipe, text["recipe"]),
+    }
+
+
+def of_sum(recipe: "Recipe", parts: Sequence[tuple[float, Mapping[str, Any]]]) -> dict[str, Any]:
+    """The same of a sum, from the weight and the contract of each part; settings are named as `--set` takes them."""
+    names = [part["name"] for _, part in parts]
+    rows = list[dict[str, Any]]()
+    for place, (weight, part) in enumerate(parts):
+        own = part["name"] if names.count(part["name"]) == 1 else f"parts.{place}"
+        path = own if own == part["name"] else f"{own}.objective"
+        rows += [WEIGHT | {"name": f"{own}.weight", "default": weight}]
+        rows += [row | {"name": f"{path}.{row['name']}"} for row in _own_settings(part)]
+    return {
+        "title": " + ".join(_times(weight, short_title(part["title"])) for weight, part in parts),
+        "paper": "; ".join(dict.fromkeys(part["paper"] for _, part in parts if part["paper"])),
+        "loss": "\n".join(f"{_times(weight, part['name'])}:  {part['loss']}" for weight, part in parts),
+        "recipe": f"ours: the references of all parts; the update of {names[0]}. {parts[0][1]['recipe']}",
+        "differs": "\n".join(f"{part['name']}: {part['differs']}" for _, part in parts),
+        "needs": needs_of(recipe.objective),
+        "settings": rows + update_of(recipe, parts[0][1]["recipe"]),
+    }
+
+
+WEIGHT = {"type": "number", "range": "(0, inf)", "source": "ours", "description": "of the part's loss in the sum"}
+
+
+def _own_settings(part: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [row for row in part["settings"] if not row["name"].startswith("update.")]
+
+
+def _times(weight: float, what: str) -> str:
+    return what if weight == 1 else f"{weight:g} * {what}"
+
+
+def needs_of(objective: "Objective") -> dict[str, Any]:
+    """What data and references an objective reads."""
+    return {
+        "responses": list(objective.candidates),
+        "reads": sorted(objective.reads),
+        "references": list(objective.references),
+        "columns": list(objective.columns),
+    }
+
+
+def update_of(recipe: "Recipe", about: str) -> list[dict[str, Any]]:
+    """A row per setting of the update. `about` is the docstring's `Recipe`: where its values come from."""
+    defaults, source = recipe.update.model_dump(mode="json"), about.partition(":")[0]
     given = recipe.update.model_fields_set  # what the recipe sets; the rest is ours
-    update = [
+    return [
         row
         | {"name": f"update.{(name := row['name'])}", "default": defaults[name]}
         | ({"source": source} if name in given else {})
         for row in table(type(recipe.update))
     ]
-    return text | {
-        "needs": {
-            "responses": list(objective.candidates),
-            "reads": sorted(objective.reads),
-            "references": list(objective.references),
-            "columns": list(objective.columns),
-        },
-        "settings": table(objective) + update,
-    }
 
 
 def read(docstring: str) -> dict[str, str]:
@@ -50,3 +91,23 @@ def read(docstring: str) -> dict[str, str]:
     for name, text in re.findall(r"^([A-Z]\w+) {2,}(.*(?:\n {4,}.*)*)", docstring, re.MULTILINE):
         rows[name.lower()] = "\n".join(line.strip() for line in text.splitlines())
     return rows
+
+
+def short_title(title: str) -> str:
+    """A title's name alone, as it stands in a sum.
+
+    >>> short_title("Odds Ratio Preference Optimization: SFT and a penalty"), short_title("A, and its twin")
+    ('Odds Ratio Preference Optimization', 'A')
+    """
+    return re.split("[:,]", title)[0]
+
+
+def answers(fewest: int, most: int | None) -> str:
+    """How many answers to a prompt, in words.
+
+    >>> answers(2, 2), answers(1, 1), answers(2, None), answers(1, 2)
+    ('pairs', 'one answer', '2 or more answers', '1 to 2 answers')
+    """
+    if most == fewest:
+        return {1: "one answer", 2: "pairs"}.get(fewest, f"{fewest} answers")
+    return f"{fewest} or more answers" if most is None else f"{fewest} to {most} answers"

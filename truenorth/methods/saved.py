@@ -1,0 +1,174 @@
+"""Recipes as dicts, from YAML and back, and with one setting changed as `--set` does."""
+
+import importlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from .. import methods
+from ..errors import SettingsError, did_you_mean
+from ..settings import Part, Settings, build
+from .terms import is_sum
+
+if TYPE_CHECKING:
+    from ..recipe import Recipe
+
+# Another objective is another method.
+_ANOTHER = re.compile(r"method|objective(\.parts|\.\d+|\.objective)*(\.kind)?")
+SUM = "truenorth.methods.weighted_sum:WeightedSum"
+
+
+def dump(recipe: "Recipe") -> dict[str, Any]:
+    """A recipe as dicts, lists, text and numbers, each part with its `kind`; `load` gives it back."""
+    return recipe.model_dump(mode="json")
+
+
+def load(data: Mapping[str, Any]) -> "Recipe":
+    """The recipe that `data` describes. What it leaves out is as in the recipe of its `method`.
+
+    An objective or an update with a `kind` stands for itself; one without changes some fields of the method's own.
+    The `method` of an objective of kind `sum` is its parts', where it is left out.
+
+    >>> load({"method": "exo", "objective": {"beta": 0.2}}) == methods.recipe("exo", beta=0.2)
+    True
+    """
+    from ..recipe import Recipe
+
+    parts: dict[str, Any] = dict(data)
+    name = parts.setdefault("method", method_of(parts.get("objective")))
+    if not isinstance(name, str):
+        known = ", ".join(methods.METHODS)
+        raise SettingsError(f"a recipe needs `method`, one of {known}, a sum of them, or your own; got {name!r}.")
+    if not {"objective", "references"} <= set(parts) if is_sum(name) else _has_own(name, parts):
+        own = dump(methods.recipe(name))
+        for part in ("objective", "update"):
+            if isinstance(given := parts.get(part), Mapping) and "kind" not in given:
+                parts[part] = own[part] | given
+        parts = own | parts
+    parts["objective"] = _objective(parts["objective"])
+    return Recipe(**parts)
+
+
+def method_of(objective: object) -> str | None:
+    """The method that an objective of kind `sum` makes, from the kinds of its parts; None where that cannot be said.
+
+    >>> method_of({"kind": "sum", "parts": [{"objective": {"kind": "dpo"}}, {"objective": {"kind": "simpo"}}]})
+    'dpo + simpo'
+    """
+    match objective:
+        case {"kind": "sum", "parts": [*parts]}:
+            kinds = [part["objective"]["kind"] for part in parts if _is_part(part)]
+        case _:
+            return None
+    return " + ".join(kinds) if len(kinds) == len(parts) and set(kinds) <= set(methods.METHODS) else None
+
+
+def _is_part(part: object) -> bool:
+    match part:
+        case {"objective": {"kind": str()}}:
+            return True
+        case _:
+            return False
+
+
+def _has_own(method: str, parts: Mapping[str, Any]) -> bool:
+    """Whether what is left out is as in the recipe of the method; a name of the user's own may have none."""
+    return method in methods.METHODS or "objective" not in parts
+
+
+def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
+    """The recipe with one setting changed, as `--set KEY=VALUE` does; text is read as YAML, `none` is nothing.
+
+    A bare key is the objective's field; any other part's is a dotted path. In a sum, `dpo.beta` is that part's and
+    `dpo.weight` its weight, or `parts.0.objective.beta` and `parts.0.weight` where a kind comes twice. A new `kind` of
+    a part comes with its own defaults, but for what all kinds share (an update's learning rate).
+
+    >>> override(methods.recipe("exo"), "update.learning_rate", "5e-7").update.learning_rate
+    5e-07
+    """
+    data = dump(recipe)
+    short = _short(data["objective"])
+    paths = short | {path.removeprefix("objective."): path for path in _paths(data) if not _ANOTHER.fullmatch(path)}
+    if (name := key.removeprefix("objective.")) not in paths:
+        shown = [name for name, path in paths.items() if name in short or path not in short.values()]
+        raise SettingsError(
+            f"{recipe.method} has no setting {key}.{did_you_mean(name, paths)} It has {', '.join(shown)}."
+        )
+    return _with(recipe, paths[name].split("."), _scalar(value) if isinstance(value, str) else value)
+
+
+def _objective(value: object) -> object:
+    """`value` built, if it is a mapping: a short `kind` is looked up in the module of that row of METHODS."""
+    if not isinstance(value, Mapping):
+        return value
+    from ..recipe import Objective
+
+    kinds, value = {**methods.METHODS, "sum": SUM}, _parts_built(value)
+    if isinstance(kind := value.get("kind"), str) and kind in methods.METHODS:
+        module = methods.METHODS[kind].partition(":")[0]
+        for name, found in vars(importlib.import_module(module)).items():
+            if isinstance(found, type) and issubclass(found, Objective) and vars(found).get("kind") == kind:
+                kinds[kind] = f"{module}:{name}"
+    return build(Objective, value, kinds)
+
+
+def _parts_built(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The same, with the objectives of a sum's parts built."""
+    if value.get("kind") != "sum" or not isinstance(value.get("parts"), list):
+        return value
+    parts = [
+        {**part, "objective": _objective(part["objective"])}
+        if isinstance(part, Mapping) and "objective" in part
+        else part
+        for part in value["parts"]
+    ]
+    return {**value, "parts": parts}
+
+
+def _short(objective: Mapping[str, Any]) -> dict[str, str]:
+    """`dpo.beta` -> its dotted path, for every setting of a sum's parts whose kind is there once."""
+    short: dict[str, str] = {}
+    kinds = [part["objective"]["kind"] for part in objective.get("parts", ())] if objective["kind"] == "sum" else []
+    for place, kind in enumerate(kinds):
+        if kinds.count(kind) == 1:
+            path = f"objective.parts.{place}"
+            fields = [field for field in _paths(objective["parts"][place]["objective"]) if field != "kind"]
+            short |= {f"{kind}.weight": f"{path}.weight"}
+            short |= {f"{kind}.{field}": f"{path}.objective.{field}" for field in fields}
+    return short
+
+
+def _paths(data: Any, prefix: str = "") -> Iterator[str]:
+    """Every dotted path into nested mappings and lists of them, `update` before `update.learning_rate`."""
+    for name, value in data.items() if isinstance(data, Mapping) else enumerate(data):
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
+            yield from _paths(value, f"{prefix}{name}.")
+
+
+def _with(node: Any, path: Sequence[str], value: object) -> Any:
+    """`node` with what lies at `path` in it replaced by `value`, validated on every level."""
+    if not path:
+        return value
+    name, *rest = path
+    if isinstance(node, Part) and name == "kind":
+        shared = type(node).__bases__[0].model_fields
+        return {"kind": value} | {field: getattr(node, field) for field in shared}
+    if isinstance(node, Settings):
+        return node.replace(**{name: _with(getattr(node, name), rest, value)})
+    if isinstance(node, tuple):
+        return tuple(_with(part, rest, value) if place == int(name) else part for place, part in enumerate(node))
+    return {**node, name: _with(node[name], rest, value)}
+
+
+def _scalar(text: str) -> object:
+    """`text` as YAML; unlike PyYAML, `1e-6` is a number and `none` is nothing."""
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{text!r} is no YAML value: {error}") from error
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return None if value == "none" else value

@@ -1,0 +1,186 @@
+"""A weighted sum of objectives: `dpo + 0.2*simpo`. Its contract with engine and data follows from its parts'.
+
+    loss = sum over parts of weight * loss of the part
+
+Implicit rewards are the first part's: the scales of two methods' rewards have no common meaning.
+"""
+
+# pyright: reportIncompatibleVariableOverride=false
+# The contract is of the class for every objective but this one, whose parts are settings.
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Literal
+
+from pydantic import Field, field_validator, model_validator
+from torch import Tensor
+
+from ..errors import SettingsError
+from ..models.references import Reference
+from ..recipe import AnyObjective, Objective, Reads, Recipe
+from ..settings import Settings, kind_of
+from ..types import Candidates
+from .contract import answers
+
+
+class Weighted(Settings):
+    """A part of a sum."""
+
+    weight: float = Field(1.0, gt=0, description="of the part's loss; a part of weight 0 is to be left out")
+    objective: AnyObjective = Field(description="any objective, with its `kind`")
+
+
+class WeightedSum(Objective):
+    """Several objectives at once. Needs what any of its parts needs, and takes the rows that all of them take."""
+
+    kind: ClassVar[str] = "sum"
+
+    parts: tuple[Weighted, ...] = Field(min_length=1, description="weight and objective of each")
+
+    @field_validator("parts", mode="before")
+    @classmethod
+    def _pairs_are_parts(cls, value: Any) -> Any:
+        """`(0.2, SimPO())` is a part too."""
+        return [
+            {"weight": part[0], "objective": part[1]} if isinstance(part, tuple) and len(part) == 2 else part
+            for part in value
+        ]
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> "WeightedSum":
+        _refuse_no_common_row(self)
+        _refuse_labels_unread(self.objectives)
+        _refuse_mixed_references(self.objectives)
+        return self
+
+    @property
+    def objectives(self) -> tuple[Objective, ...]:
+        return tuple(part.objective for part in self.parts)
+
+    @property
+    def name(self) -> str:
+        return " + ".join(
+            part.objective.name if part.weight == 1 else f"{part.weight:g} * {part.objective.name}"
+            for part in self.parts
+        )
+
+    @property
+    def references(self) -> tuple[str, ...]:
+        return _union(self.objectives, lambda part: part.references)
+
+    @property
+    def further_references(self) -> bool:
+        return any(part.further_references for part in self.objectives)
+
+    @property
+    def reads(self) -> frozenset[Reads]:
+        return frozenset[Reads]().union(*(part.reads for part in self.objectives))
+
+    @property
+    def candidates(self) -> tuple[int, int | None]:
+        limits = [most for part in self.objectives if (most := part.candidates[1]) is not None]
+        return max(part.candidates[0] for part in self.objectives), min(limits, default=None)
+
+    @property
+    def demonstrations(self) -> bool:
+        return any(part.demonstrations for part in self.objectives)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return _union(self.objectives, lambda part: part.columns)
+
+    @property
+    def scope(self) -> Literal["row", "step"]:
+        return "step" if any(part.scope == "step" for part in self.objectives) else "row"
+
+    @property
+    def invariances(self) -> frozenset[Literal["prompt_shift", "permuted_rejected", "reward_shift"]]:
+        first, *others = (part.invariances for part in self.objectives)
+        return first.intersection(*others)
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        first, *others = (part.weight * part.objective(candidates) for part in self.parts)
+        return sum(others, start=first)
+
+    def implicit_rewards(self, candidates: Candidates) -> Tensor:
+        return self.parts[0].objective.implicit_rewards(candidates)
+
+    def initial_loss(self, candidates: Candidates) -> Tensor | None:
+        """What theory gives for the parts with a reference, and for those without, which no theory says, the loss."""
+        if not self.references:
+            return None
+        total = candidates.policy.total.new_zeros(len(candidates.policy.total))
+        for part in self.parts:
+            objective = part.objective
+            loss = objective.initial_loss(candidates) if objective.references else objective(candidates)
+            if loss is None:
+                return None
+            total = total + part.weight * loss
+        return total
+
+
+def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
+    """The sum of the recipes' objectives by their weights, the references of all, and the update of the first.
+
+    Raises SettingsError where the parts do not fit, or two want another reference under one name.
+    """
+    recipes = [recipe for _, recipe in parts]
+    references = dict[str, Reference]()
+    for recipe in recipes:
+        for name, reference in recipe.references.items():
+            if references.setdefault(name, reference) != reference:
+                first = next(r.method for r in recipes if name in r.references)
+                raise SettingsError(
+                    f"{first} and {recipe.method} want different things of the reference {name}: {references[name]!r} "
+                    f"and {reference!r}. Say which in a file, with `objective: {{kind: sum, parts: [...]}}` and "
+                    f"`references: {{{name}: ...}}`."
+                )
+    return Recipe(
+        method=" + ".join(recipe.method for recipe in recipes),
+        objective=WeightedSum(parts=tuple(Weighted(weight=w, objective=r.objective) for w, r in parts)),
+        references=references,
+        update=recipes[0].update,
+    )
+
+
+def _union(parts: Sequence[Objective], names: Callable[[Objective], tuple[str, ...]]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for part in parts for name in names(part)))
+
+
+def _refuse_no_common_row(whole: WeightedSum) -> None:
+    """Raise SettingsError where no row has a number of answers that every part takes."""
+    parts, (fewest, most) = whole.objectives, whole.candidates
+    takes = ", ".join(f"{part.name} takes {answers(*part.candidates)}" for part in parts)
+    if most is not None and fewest > most:
+        hint = ""
+        if any(kind_of(type(part)) == "sft" for part in parts):
+            hint = " To learn the best answer of a row beside the others, take sft_chosen."
+        raise SettingsError(f"no row serves all parts of the sum: {takes}.{hint}")
+    for part in parts:
+        if part.demonstrations and (fewest, most) != part.candidates:
+            raise SettingsError(
+                f"{part.name} learns from single answers and from pairs, and the sum would take only "
+                f"{answers(fewest, most)}: {takes}. Leave the other part out."
+            )
+
+
+def _refuse_labels_unread(parts: Sequence[Objective]) -> None:
+    """Raise SettingsError where one part reads whether a single answer is good and another takes it to be."""
+    single = [part for part in parts if part.candidates[1] == 1]
+    judges = [part.name for part in single if "label" in part.columns]
+    blind = [part.name for part in single if "label" not in part.columns]
+    if judges and blind:
+        raise SettingsError(
+            f"{judges[0]} trains on answers with the label good or bad, and {blind[0]} would learn the bad ones as if "
+            "they were good. Take pairs, with sft_chosen for the chosen answer."
+        )
+
+
+def _refuse_mixed_references(parts: Sequence[Objective]) -> None:
+    """Raise SettingsError where a part mixes all references that there are, and another brings one of its own."""
+    for part in parts:
+        others = set(_union(parts, lambda other: other.references)) - set(part.references)
+        if part.further_references and others:
+            raise SettingsError(
+                f"{part.name} mixes every reference that the recipe gives, and {', '.join(sorted(others))} is there "
+                "for another part of the sum: it would be mixed in too."
+            )
