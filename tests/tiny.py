@@ -1,6 +1,7 @@
 """Tiny random models of every architecture we list, and rows for them, built without network or files."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -91,14 +92,19 @@ def tiny_directory(folder: Path, *, seed: int = 0, **changes: object) -> Path:
     return folder
 
 
-def rows_of(shapes: Sequence[tuple[int, Sequence[int]]], *, seed: int = 0, scores: bool = False) -> list[TokenizedRow]:
-    """Rows of random tokens: for each (prompt length, response lengths) one row."""
+def rows_of(
+    shapes: Sequence[tuple[int, Sequence[int]]], *, seed: int = 0, scores: bool = False, degraded: int = 0
+) -> list[TokenizedRow]:
+    """Rows of random tokens: for each (prompt length, response lengths) one row.
+
+    Each response has `degraded` worse versions, one token shorter each time while it has more than one.
+    """
     draw = np.random.default_rng(seed)
 
     def tokens(n: int) -> np.ndarray:
         return draw.integers(3, VOCABULARY, n, dtype=np.int32)
 
-    return [
+    rows = [
         TokenizedRow(
             prompt=tokens(prompt),
             responses=tuple(tokens(n) for n in responses),
@@ -109,4 +115,8 @@ def rows_of(shapes: Sequence[tuple[int, Sequence[int]]], *, seed: int = 0, score
             key=str(i),
         )
         for i, (prompt, responses) in enumerate(shapes)
+    ]
+    return [
+        replace(row, degraded=tuple(r[: max(1, len(r) - m)] for r in row.responses for m in range(1, degraded + 1)))
+        for row in rows
     ]

@@ -49,6 +49,38 @@ def test_rows_with_different_numbers_of_responses_are_refused() -> None:
         pack(rows_of([(2, (1, 1)), (2, (1, 1, 1))]))
 
 
+def test_rows_with_different_numbers_of_degraded_versions_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"one number of degraded versions per prompt, got \[0, 2\]"):
+        pack([*rows_of([(2, (1, 1))]), *rows_of([(2, (1, 1))], degraded=1)])
+
+
+@given(SHAPES, st.integers(1, 2))
+def test_the_last_input_of_each_version_predicts_its_last_token(
+    shapes: list[tuple[int, tuple[int, int]]], m: int
+) -> None:
+    rows = rows_of(shapes, degraded=m)
+    batch = pack(rows)
+    assert batch.last is not None
+    assert batch.last.shape == (len(rows), 2, 1 + m)
+    for row, of_row in zip(rows, batch.last.tolist(), strict=True):
+        for k, (response, places) in enumerate(zip(row.responses, of_row, strict=True)):
+            versions = [response, *row.degraded[k * m : (k + 1) * m]]
+            before = [np.concatenate([row.prompt, version])[-2] for version in versions]
+            assert batch.tokens[places].tolist() == before
+            assert batch.positions[places].tolist() == [len(row.prompt) + len(v) - 2 for v in versions]
+
+
+@given(SHAPES, st.integers(1, 2))
+def test_without_degraded_versions_a_batch_is_what_it_would_be(
+    shapes: list[tuple[int, tuple[int, int]]], m: int
+) -> None:
+    bare, plain = pack(rows_of(shapes, degraded=m)).without_degraded(), pack(rows_of(shapes))
+    assert bare.layout == plain.layout
+    for name in ("tokens", "positions", "predictor", "targets", "owner", "length"):
+        assert getattr(bare, name).tolist() == getattr(plain, name).tolist()
+    assert bare.last is plain.last is None
+
+
 def test_a_row_without_a_weight_counts_once_beside_one_with() -> None:
     rows = rows_of([(2, (1, 1)), (2, (1, 1))])
     heavy = type(rows[0])(rows[0].prompt, rows[0].responses, None, {"weight": 3.0}, "tiny", 1, "0")

@@ -301,3 +301,65 @@ def test_chat_answers_without_an_end_of_turn_are_counted(data: Data) -> None:
     endless = "{% for m in messages %}{{ m.content + ' ' }}{% endfor %}"
     found = data.prepared({"prompt": [USER], "chosen": [YES], "rejected": [NO]}, chat_template=endless)
     assert found.account.reasons["no_end_of_turn"].count == 1
+
+
+# Worse versions of answers, for a method that reads them.
+
+SOUP = {
+    "prompt": "how was it?",
+    "chosen": "The soup was hot and the waiter kind.",
+    "rejected": "It was cold, and dear.",
+}
+LEVELS = Needs(degraded=(0.25, 0.5))
+
+
+def versions(found: Prepared, row: int = 0) -> list[str]:
+    return [byte_level().decode(version, skip_special_tokens=True) for version in found.rows[row].degraded]
+
+
+def test_each_answer_has_its_degraded_versions_in_turn(data: Data) -> None:
+    found = data.prepared(SOUP, needs=LEVELS)
+    assert versions(found) == [
+        *["The soup was hot and the.", "The was hot and the."],
+        *["It was, and dear.", "It was, and."],
+    ]
+    assert len(found.rows[0].responses) == 2
+
+
+def test_degraded_versions_end_as_answers_do(data: Data) -> None:
+    end = byte_level().eos_token_id
+    assert all(int(version[-1]) == end for version in data.prepared(SOUP, needs=LEVELS).rows[0].degraded)
+
+
+def test_degraded_versions_of_messages_go_through_the_template(data: Data) -> None:
+    answer = {"role": "assistant", "content": "The soup was hot."}
+    found = data.prepared({"prompt": [USER], "chosen": [answer], "rejected": [YES]}, needs=Needs(degraded=(0.5,)),
+                          on_problem="keep")  # fmt: skip
+    assert byte_level().decode(found.rows[0].degraded[0]) == "The was hot.<|im_end|>"
+
+
+def test_rows_whose_answers_cannot_be_degraded_are_dropped_and_counted(data: Data) -> None:
+    found = data.prepared(*[SOUP | {"prompt": f"{i}?"} for i in range(9)], SOUP | {"chosen": "Yes."}, needs=LEVELS)
+    assert (len(found.rows), found.account.dropped) == (9, 1)
+    assert str(found.account.reasons["few_key_phrases"].examples[0]).endswith("row 10: answer 1")
+
+
+def test_too_many_rows_that_cannot_be_degraded_stop_the_run(data: Data) -> None:
+    with pytest.raises(DataError, match=r"50.0% of the rows would be dropped(?s:.*)few_key_phrases: 1 \(dropped"):
+        data.prepared(SOUP, SOUP | {"chosen": "Yes."}, needs=LEVELS)
+
+
+def test_rows_that_cannot_be_degraded_are_kept_by_choice(data: Data) -> None:
+    found = data.prepared(SOUP | {"chosen": "Yes."}, needs=LEVELS, on_problem="keep")
+    assert versions(found)[:2] == ["Yes.", "Yes."]
+
+
+def test_pairs_made_of_many_answers_have_their_degraded_versions(data: Data) -> None:
+    many = {"prompt": "p", "responses": ["red wine, dark bread", "hot soup, old cheese", "cold tea, new milk"]}
+    found = data.prepared(many | {"scores": [3, 2, 1]}, needs=LEVELS, pairing="best_vs_each")
+    assert [len(row.degraded) for row in found.rows] == [4, 4]
+
+
+def test_levels_are_part_of_the_key_of_prepared_rows(data: Data) -> None:
+    few, many = (data.prepared(SOUP, needs=Needs(degraded=shares)) for shares in ((0.3,), (0.3, 0.6)))
+    assert [len(found.rows[0].degraded) for found in (few, many)] == [2, 4]

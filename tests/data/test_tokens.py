@@ -16,7 +16,7 @@ SHAPES = [(3, [2, 4]), (1, [5]), (7, [1, 1, 6])]
 
 
 def same(a: TokenizedRow, b: TokenizedRow) -> bool:
-    arrays = zip((a.prompt, *a.responses), (b.prompt, *b.responses), strict=True)
+    arrays = zip((a.prompt, *a.responses, *a.degraded), (b.prompt, *b.responses, *b.degraded), strict=True)
     rest = [(r.scores, dict(r.columns), r.file, r.row, r.key) for r in (a, b)]
     return all(x.dtype == y.dtype and np.array_equal(x, y) for x, y in arrays) and rest[0] == rest[1]
 
@@ -34,6 +34,19 @@ def test_rows_come_back_from_the_file_as_they_were(tmp_path: Path) -> None:
     back = written(tmp_path, (rows, 1.0))
     assert len(back) == len(rows)
     assert all(same(a, b) for a, b in zip(rows, back, strict=True))
+
+
+def test_degraded_versions_come_back_and_count_as_tokens(tmp_path: Path) -> None:
+    rows = [*rows_of(SHAPES[:2], degraded=2), *rows_of(SHAPES[2:])]
+    back = written(tmp_path, (rows, 1.0))
+    assert all(same(a, b) for a, b in zip(rows, back, strict=True))
+    assert back.lengths.tolist() == [3 + 6 + (1 + 1) + (3 + 2), 1 + 5 + (4 + 3), 7 + 8]
+
+
+def test_degraded_versions_are_part_of_the_identity_but_no_reference_scores_them() -> None:
+    none, one, two = (TokenizedRows.of(rows_of(SHAPES, degraded=m)) for m in range(3))
+    assert len({rows.identity for rows in (none, one, two)}) == 3
+    assert none.fingerprint == one.fingerprint == two.fingerprint
 
 
 def test_rows_of_several_blocks_are_found(tmp_path: Path) -> None:

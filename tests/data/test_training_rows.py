@@ -41,3 +41,10 @@ def test_a_prompt_that_leaves_no_room_cannot_be_cut() -> None:
     (row,) = rows_of([(4, [3])])
     kept, (problem,) = fit(row, 4, truncate=True)
     assert (kept, problem.reason) == (None, "prompt_too_long")
+
+
+def test_degraded_versions_are_cut_too() -> None:
+    (row,) = rows_of([(4, [3, 6])], degraded=1)
+    cut, _ = fit(row, 8, truncate=True)
+    assert cut is not None
+    assert [len(version) for version in cut.degraded] == [2, 4]

@@ -15,7 +15,7 @@ from . import files
 from .boundary import Tokenizer
 from .options import DataSettings
 
-FORMAT = 2  # raised when the same data and settings would give other rows
+FORMAT = 3  # raised when the same data and settings would give other rows
 
 
 def cache_folder(given: Path | None = None) -> Path:

@@ -84,13 +84,14 @@ class Encoder:
             if not ids + eos:
                 return Problem("empty_answer", file, row, "an answer has no tokens")
             responses.append(np.array(ids + eos, dtype=np.int32))
-        start = np.array(prompt, dtype=np.int32)
+        start, k = np.array(prompt, dtype=np.int32), len(comparison.responses)
         return TokenizedRow(
             prompt=start,
-            responses=tuple(responses),
+            responses=tuple(responses[:k]),
             scores=comparison.scores,
             columns=comparison.columns,
             file=file,
             row=row,
-            key=key_of(start, responses),
+            key=key_of(start, responses[:k]),
+            degraded=tuple(responses[k:]),
         )

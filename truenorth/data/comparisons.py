@@ -24,6 +24,7 @@ class Comparison:
     row: int = 0  # 1-based
     tools: tuple[Message, ...] | None = None  # what the answer could call, for the chat template
     chat_template_kwargs: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    degraded: tuple[Text, ...] = ()  # [K * M], M worse versions of each response in turn, see key_phrases
 
     def tied(self, i: int, j: int) -> bool:
         """Whether the data say that responses i and j are equally good."""

@@ -14,6 +14,7 @@ class Needs(Settings):
     candidates: tuple[int, int | None] = (2, 2)  # fewest and most responses per prompt; None: no limit
     rewards: bool = False  # whether it reads scores
     columns: tuple[str, ...] = ()  # names of further numbers that every row must have
+    degraded: tuple[float, ...] = ()  # shares of an answer's key phrases that worse versions of it lack, growing
 
     @property
     def unpaired(self) -> bool:

@@ -3,7 +3,9 @@
     tokens     p p p p a a a b b   q q c d d d     two prompts (p, q) with two responses each
     positions  0 1 2 3 4 5 6 4 5   0 1 2 2 3 4     restart at the prompt's end for each response
 
-A response's last token predicts nothing, so it is a target but no input: it never enters the model.
+A response's last token predicts nothing, so it is a target but no input: it never enters the model. Degraded versions
+of the responses, where there are any, follow behind them. Nothing of these is a target: only the state at their last
+input is read, the one that predicts their last token.
 """
 
 import heapq
@@ -23,7 +25,7 @@ class Layout:
     """How many input tokens each prompt and each response of a packed batch has, in the order in which they lie."""
 
     prompts: tuple[int, ...]  # [B], at least 1 each
-    responses: tuple[tuple[int, ...], ...]  # [B][K], without each response's last token, so 0 is possible
+    responses: tuple[tuple[int, ...], ...]  # [B][K, then degraded], without each one's last token, so 0 is possible
 
     @property
     def groups(self) -> list[int]:
@@ -45,6 +47,7 @@ class PackedBatch:
     rows: tuple[int, ...]  # [B], which row of the data each prompt is
     rewards: Tensor | None = None  # [B, K]
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each
+    last: Tensor | None = None  # [B, K, 1 + M] int64 in 0..T-1, last inputs of each response and its degraded versions
     filler: bool = False  # counts for nothing: a process without rows computes it to stay in step with the others
 
     @property
@@ -60,9 +63,30 @@ class PackedBatch:
             return self
         names = ("tokens", "positions", "predictor", "targets", "owner", "length")
         moved: dict[str, object] = {name: to_device(getattr(self, name), device) for name in names}
-        moved["rewards"] = None if self.rewards is None else to_device(self.rewards, device)
+        moved |= {
+            name: None if (tensor := getattr(self, name)) is None else to_device(tensor, device)
+            for name in ("rewards", "last")
+        }
         moved["columns"] = {name: to_device(column, device) for name, column in self.columns.items()}
         return replace(self, **moved)
+
+    def without_degraded(self) -> Self:
+        """The batch for a model that has only the responses to score."""
+        if self.last is None:
+            return self
+        k, counts, kept = self.candidates, list[int](), list[bool]()
+        for prompt, responses in zip(self.layout.prompts, self.layout.responses, strict=True):
+            counts += [prompt + sum(responses[:k]), sum(responses[k:])]
+            kept += [True, False]
+        keep = torch.tensor(kept).repeat_interleave(torch.tensor(counts)).to(self.tokens.device)  # [T]
+        return replace(
+            self,
+            tokens=self.tokens[keep],
+            positions=self.positions[keep],
+            layout=Layout(self.layout.prompts, tuple(responses[:k] for responses in self.layout.responses)),
+            predictor=(keep.cumsum(0) - 1)[self.predictor],
+            last=None,
+        )
 
 
 def to_device(x: Tensor, device: torch.device) -> Tensor:
@@ -73,36 +97,43 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 
 
 def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> PackedBatch:
-    """Lay `rows`, all with the same number of responses, end to end.
+    """Lay `rows`, all with the same number of responses and of degraded versions, end to end.
 
     `indices` are their places in the data (default 0..B-1). Scores and columns are kept where every row has them.
-    Raises ValueError if the numbers of responses differ.
+    Raises ValueError if the numbers of responses differ, or those of degraded versions.
     """
-    counts = {len(row.responses) for row in rows}
-    if len(counts) != 1:
-        raise ValueError(f"a micro-batch needs one number of responses per prompt, got {sorted(counts)}.")
+    for what, counts in (
+        ("responses", {len(row.responses) for row in rows}),
+        ("degraded versions", {len(row.degraded) for row in rows}),
+    ):
+        if len(counts) != 1:
+            raise ValueError(f"a micro-batch needs one number of {what} per prompt, got {sorted(counts)}.")
     tokens: list[np.ndarray] = []
     positions: list[np.ndarray] = []
     predictor: list[np.ndarray] = []
+    last = list[int]()
     start = 0  # of the group, in the packed row
     for row in rows:
         prompt = len(row.prompt)
         tokens.append(row.prompt)
         positions.append(np.arange(prompt))
         at = start + prompt  # of the response
-        for response in row.responses:
+        for k, response in enumerate((*row.responses, *row.degraded)):
             inputs = len(response) - 1
             tokens.append(response[:-1])
             positions.append(np.arange(prompt, prompt + inputs))
-            predictor.append(np.array([start + prompt - 1]))  # the prompt's last token predicts the first
-            predictor.append(np.arange(at, at + inputs))
+            if k < len(row.responses):
+                predictor.append(np.array([start + prompt - 1]))  # the prompt's last token predicts the first
+                predictor.append(np.arange(at, at + inputs))
             at += inputs
+            last.append(at - 1 if inputs else start + prompt - 1)
         start = at
     lengths = np.array([[len(response) for response in row.responses] for row in rows])
+    inputs = (tuple(len(response) - 1 for response in (*row.responses, *row.degraded)) for row in rows)
     return PackedBatch(
         tokens=_int64(np.concatenate(tokens)),
         positions=_int64(np.concatenate(positions)),
-        layout=Layout(tuple(len(row.prompt) for row in rows), tuple(tuple(int(n) - 1 for n in k) for k in lengths)),
+        layout=Layout(tuple(len(row.prompt) for row in rows), tuple(inputs)),
         predictor=_int64(np.concatenate(predictor)),
         targets=_int64(np.concatenate([response for row in rows for response in row.responses])),
         owner=_int64(np.repeat(np.arange(lengths.size), lengths.ravel())),
@@ -110,7 +141,15 @@ def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> 
         rows=tuple(indices) if indices is not None else tuple(range(len(rows))),
         rewards=_rewards(rows),
         columns=_columns(rows),
+        last=_last(last, rows) if rows[0].degraded else None,
     )
+
+
+def _last(places: Sequence[int], rows: Sequence[TokenizedRow]) -> Tensor:
+    """[B * (K + K * M)] places, row by row the responses and then each one's degraded versions -> [B, K, 1 + M]."""
+    b, k = len(rows), len(rows[0].responses)
+    responses, worse = torch.tensor(places).view(b, -1).split([k, len(rows[0].degraded)], dim=1)
+    return torch.cat([responses.unsqueeze(2), worse.view(b, k, -1)], dim=2)
 
 
 def _int64(values: np.ndarray) -> Tensor:

@@ -75,6 +75,9 @@ REASONS: Mapping[str, Reason] = {
     "no_end_of_turn": Reason(
         "an answer ends without a special token: the model does not learn to stop", default="keep", setting="none"
     ),
+    "few_key_phrases": Reason(
+        "an answer has too few key phrases for the levels at which the method degrades it", default="drop"
+    ),
     "no_token_boundary": Reason("the tokenizer cannot separate the answer from the prompt", trainable=False),
 }
 

@@ -17,7 +17,7 @@ class Rendered:
     """A prompt and its answers as text."""
 
     prompt: str
-    responses: tuple[str, ...]
+    responses: tuple[str, ...]  # and their degraded versions behind them
     chat: bool  # through a template, which brings BOS and the end of the turn itself
 
 
@@ -31,7 +31,7 @@ class Template:
 
     def render(self, comparison: Comparison) -> Rendered:
         """The texts of a row: strings as they are, messages through the template. Raises Refused."""
-        prompt, answers = comparison.prompt, comparison.responses
+        prompt, answers = comparison.prompt, (*comparison.responses, *comparison.degraded)
         strings = [answer for answer in answers if isinstance(answer, str)]
         if isinstance(prompt, str) and len(strings) == len(answers):
             return Rendered(prompt, tuple(strings), chat=False)

@@ -29,6 +29,7 @@ SCHEMA = pa.schema(
         ("file", pa.string()),
         ("row", pa.int64()),
         ("key", pa.string()),
+        ("degraded", pa.list_(pa.list_(pa.int32()))),
         ("share", pa.float64()),
     ]
 )
@@ -44,7 +45,8 @@ class TokenizedRow:
     columns: Mapping[str, float]  # weight, label, margin, ...
     file: str
     row: int  # 1-based
-    key: str  # of the token ids, the same on every machine
+    key: str  # of the token ids, the same on every machine; not of degraded ones, which no reference scores
+    degraded: tuple[Ints, ...] = ()  # [K * M], M worse versions of each response in turn, at least 1 token each
 
 
 def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
@@ -62,21 +64,22 @@ class TokenizedRows(Sequence[TokenizedRow]):
     def __init__(self, blocks: Iterable[Any], mapped: mmap.mmap | None = None) -> None:
         self._mapped, self._fetched = mapped, 0
         self._blocks: list[Any] = []  # record batches of SCHEMA
-        prompts, responses, candidates = list[Ints](), list[Ints](), list[Ints]()
+        prompts, responses, candidates, degraded = list[Ints](), list[Ints](), list[Ints](), list[Ints]()
         shares = list[npt.NDArray[np.float64]]()
         for block in self._scanned(blocks):
             self._blocks.append(block)
             prompts.append(_lengths(block.column("prompt")))
             responses.append(_lengths(block.column("responses").flatten()))
             candidates.append(_lengths(block.column("responses")))
+            degraded.append(_tokens_of(block.column("degraded")))
             shares.append(block.column("share").to_numpy().copy())  # else the pages would be read again below
         self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
         self.prompt_lengths = _joined(prompts, np.int32)  # [R] int32 tokens
         self.response_lengths = _joined(responses, np.int32)  # [sum of K] int32 tokens, row after row
         self.candidates = _joined(candidates, np.int32)  # [R] int32, K
         self.first = _starts(self.candidates)  # [R + 1] int64, where each row's responses begin
-        # [R] int32, tokens with the prompt once
-        self.lengths = self.prompt_lengths + _sums(self.response_lengths, self.first)
+        # [R] int32, tokens of all that goes through the model, with the prompt once
+        self.lengths = self.prompt_lengths + _sums(self.response_lengths, self.first) + _joined(degraded, np.int32)
         self.shares = _joined(shares, np.float64)  # [R] float64, how often an epoch takes the row
 
     @classmethod
@@ -133,6 +136,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
             file=value["file"].as_py(),
             row=value["row"].as_py(),
             key=value["key"].as_py(),
+            degraded=tuple(response.values.to_numpy() for response in value["degraded"].values),
         )
 
     @property
@@ -153,15 +157,22 @@ class TokenizedRows(Sequence[TokenizedRow]):
     @cached_property
     def identity(self) -> str:
         """32 hex digits that stand for all that is trained on: tokens, scores, columns and shares, in their order."""
-        counts, scores, columns = (hashlib.blake2b(digest_size=16) for _ in range(3))
+        counts, scores, columns, degraded = (hashlib.blake2b(digest_size=16) for _ in range(4))
+        any_degraded = False
         for block in self._scanned(self._blocks):
             given = block.column("scores")
             counts.update(given.value_lengths().fill_null(-1).to_numpy(zero_copy_only=False))
             scores.update(given.flatten().to_numpy())
             columns.update("".join(text + "\n" for text in block.column("columns").to_pylist()).encode())
+            worse = block.column("degraded").flatten()
+            for numbers in (_lengths(block.column("degraded")), _lengths(worse), worse.flatten().to_numpy()):
+                degraded.update(numbers.tobytes())
+            any_degraded = any_degraded or len(worse) > 0
         whole = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
         for part in (counts.digest(), scores.digest(), columns.digest(), self.shares.tobytes()):
             whole.update(part)
+        if any_degraded:
+            whole.update(degraded.digest())
         return whole.hexdigest()
 
 
@@ -174,16 +185,16 @@ def blocks(rows: Iterable[TokenizedRow], *, share: float) -> bytes:
 
 
 def _block(rows: Sequence[TokenizedRow], share: float) -> Any:
-    responses = [response for row in rows for response in row.responses]
     return pa.record_batch(
         [
             _lists([row.prompt for row in rows]),
-            pa.ListArray.from_arrays(_offsets([len(row.responses) for row in rows]), _lists(responses)),
+            _lists_of_lists([row.responses for row in rows]),
             pa.array([row.scores for row in rows], pa.list_(pa.float64())),
             pa.array([json.dumps(dict(row.columns)) for row in rows], pa.string()),
             pa.array([row.file for row in rows], pa.string()),
             pa.array([row.row for row in rows], pa.int64()),
             pa.array([row.key for row in rows], pa.string()),
+            _lists_of_lists([row.degraded for row in rows]),
             pa.array(np.full(len(rows), share)),
         ],
         schema=SCHEMA,
@@ -199,8 +210,19 @@ def _lists(arrays: Sequence[Ints]) -> Any:
     return pa.ListArray.from_arrays(_offsets([len(array) for array in arrays]), pa.array(flat))
 
 
+def _lists_of_lists(rows: Sequence[Sequence[Ints]]) -> Any:
+    return pa.ListArray.from_arrays(
+        _offsets([len(arrays) for arrays in rows]), _lists([a for row in rows for a in row])
+    )
+
+
 def _lengths(array: Any) -> Ints:
     return array.value_lengths().to_numpy()
+
+
+def _tokens_of(rows: Any) -> Ints:
+    """[R] tokens of all responses of each row."""
+    return _sums(_lengths(rows.flatten()), _starts(_lengths(rows)))
 
 
 def _joined(arrays: Sequence[npt.NDArray[Number]], dtype: type[Number]) -> npt.NDArray[Number]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from .chat import Encoder
 from .checking import comparisons
 from .comparisons import Comparison, pair_up, unpair
+from .key_phrases import degraded
 from .layouts import Layout
 from .options import DataSettings
 from .parts import Part
@@ -48,10 +49,13 @@ def training_rows(
         if not dropped and isinstance(result, Comparison)
     )
     while batch := list(islice(kept, BATCH)):
-        groups = [_expanded(comparison, account, settings) for comparison in batch]
+        groups = [
+            [_degraded(made, settings.needs.degraded) for made in _expanded(comparison, account, settings)]
+            for comparison in batch
+        ]
         encoded = iter(encoder.encode([comparison for group in groups for comparison in group]))
         for group in groups:
-            outcomes = [_fitted(next(encoded), encoder, settings) for _ in group]
+            outcomes = [_fitted(next(encoded), encoder, settings, comparison=made) for made in group]
             yield from _settled(outcomes, account, settings)
 
 
@@ -70,19 +74,37 @@ def _expanded(comparison: Comparison, account: Account, settings: DataSettings) 
     return pairs
 
 
-def _fitted(result: TokenizedRow | Problem, encoder: Encoder, settings: DataSettings) -> Outcome:
+def _degraded(comparison: Comparison, shares: Sequence[float]) -> Comparison:
+    """The comparison with worse versions of its answers, where the method takes such."""
+    if not shares:
+        return comparison
+    return replace(comparison, degraded=tuple(text for r in comparison.responses for text in degraded(r, shares)))
+
+
+def _few_key_phrases(comparison: Comparison, levels: int) -> list[Problem]:
+    """Whether two versions of an answer are the same."""
+    for k, place in enumerate(comparison.order if levels else ()):
+        versions = [comparison.responses[k], *comparison.degraded[k * levels : (k + 1) * levels]]
+        if any(worse == better for better, worse in pairwise(versions)):
+            return [Problem("few_key_phrases", comparison.file, comparison.row, f"answer {place + 1}")]
+    return []
+
+
+def _fitted(
+    result: TokenizedRow | Problem, encoder: Encoder, settings: DataSettings, *, comparison: Comparison
+) -> Outcome:
     """One row within the length limit, if it can be, and what was found on the way."""
     if isinstance(result, Problem):
         return None, [result]
     row, problems = fit(result, settings.max_length, truncate=settings.too_long == "truncate")
     if row is not None and not encoder.ends_turn(result):
         problems.append(Problem("no_end_of_turn", result.file, result.row))
-    return row, problems
+    return row, problems + _few_key_phrases(comparison, len(settings.needs.degraded))
 
 
 def fit(row: TokenizedRow, max_length: int, *, truncate: bool) -> Outcome:
     """The row if its prompt with each answer has at most `max_length` tokens, or with answers cut at their end."""
-    room, longest = max_length - len(row.prompt), max(map(len, row.responses))
+    room, longest = max_length - len(row.prompt), max(map(len, (*row.responses, *row.degraded)))
     if longest <= room:
         return row, []
     size = f"prompt {len(row.prompt)} and answer {longest} tokens, max_length {max_length}"
@@ -95,7 +117,8 @@ def fit(row: TokenizedRow, max_length: int, *, truncate: bool) -> Outcome:
     same = len({response.tobytes() for response in cut}) - len({response.tobytes() for response in row.responses})
     if same:
         problems.append(Problem("identical_after_truncation", row.file, row.row, size))
-    return replace(row, responses=cut, key=key_of(row.prompt, cut)), problems
+    worse = tuple(response[:room] for response in row.degraded)
+    return replace(row, responses=cut, key=key_of(row.prompt, cut), degraded=worse), problems
 
 
 def _settled(outcomes: Sequence[Outcome], account: Account, settings: DataSettings) -> list[TokenizedRow]:
