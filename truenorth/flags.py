@@ -55,7 +55,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("max-steps", "run.max_steps", panel=TRAINING),
     Flag("batch-size", "run.batch_size", metavar="PROMPTS", panel=TRAINING),
     Flag("learning-rate", "update.learning_rate", "peak learning rate", "X", "the method's", TRAINING),
-    Flag("reference", "references.initial", "frozen, cached, moving or a path", "KIND|MODEL", "the method's", TRAINING),
+    Flag("reference", "references.initial", "frozen, cached, moving, a path", "KIND|MODEL", "the method's", TRAINING),
     Flag("lora", "run.lora.rank", "train adapters of this rank in place of all weights", "RANK", "off", TRAINING),
     Flag("dropout", "run.dropout", panel=TRAINING),
     Flag("seed", "run.seed", "of the rows' order, adapters, dropout and samples", panel=TRAINING),

@@ -138,6 +138,39 @@ def test_a_frozen_copy_takes_as_much_as_the_weights_and_an_adapter_needs_none(co
     assert Memory(adapter).at(ROWS, 100)[0]["references"] == 0
 
 
+def referring(question: Question, **reference: object) -> Question:
+    return replace(question, recipe=question.recipe.replace(references={"initial": reference}))
+
+
+def test_a_reference_that_moves_takes_the_weights_again_or_the_adapters_that_count(config: str) -> None:
+    full = Memory(referring(asked(config), kind="moving")).at(ROWS, 100)[0]
+    assert full["references"] == full["weights"]
+    lora = LoRA(rank=2, targets=["q_proj"])  # rank 2 on layers of 64 by 64: a layer is as much as 16 of them
+    trained = planned(config, lora=lora).trained
+    for share, adapters in ((1.0, 1), (0.6, 20), (0.1, 32)):  # 172 would be more than the layers twice
+        parts = Memory(referring(asked(config, lora=lora), kind="moving", share=share)).at(ROWS, 100)[0]
+        assert parts["references"] == 4 * trained * adapters
+
+
+def test_a_soup_is_computed_before_and_takes_nothing_beside_the_policy(config: str) -> None:
+    found = plan(referring(asked(config), kind="soup", path="other"), ROWS)
+    assert "references" not in found.parts
+    assert found.flops == planned(config).flops
+    assert any(note.startswith("References are computed once") for note in found.notes)
+
+
+def test_a_reference_that_moves_is_scored_in_every_step_and_never_advised_away(config: str) -> None:
+    frozen, moving = (plan(referring(asked(config), kind=kind), ROWS) for kind in ("frozen", "moving"))
+    assert moving.flops == frozen.flops > planned(config).flops
+    small = replace(this_processor(), memory=10**6, rate=1e11)
+    notes = {
+        kind: plan(replace(referring(asked(config), kind=kind), machine=small), ROWS).notes
+        for kind in ("frozen", "moving")
+    }
+    assert any("--reference cached" in note for note in notes["frozen"])
+    assert not any("--reference cached" in note for note in notes["moving"])
+
+
 def test_a_task_vector_is_one_more_copy_of_what_is_trained(config: str) -> None:
     parts = Memory(replace(asked(config), task_vector=True)).at(ROWS, 100)[0]
     assert parts["task vector"] == parts["weights"]

@@ -10,13 +10,14 @@ from typing import Any
 
 from ..data.row_lengths import RowLengths
 from ..errors import SettingsError
-from ..models.references import Cached
+from ..models.references import COMPUTED_BEFORE, Cached, Frozen, OtherModel
 from ..models.rehearsal import Found
 from ..run import LoRA
 from ..train.budget import SHARE, USUAL
 from .machines import NVLINK_GPUS
 from .plan_memory import Memory, Question
 
+STAYING = (Frozen, OtherModel)  # references whose log-probs could as well be computed before
 REACHED = 0.4  # share of the products' rate that a step reaches; ours on a CPU: benchmarks/matmul.py
 
 
@@ -118,7 +119,7 @@ def _time(
     FSDP gathers weights and scatters gradients while layers compute; replicas and slices are waited for.
     """
     machine, sizes = asked.machine, memory.sizes
-    references = sum(not isinstance(r, Cached) for r in asked.recipe.references.values())
+    references = sum(not isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
     own = micro_batches * (found.flops + references * found.forward_flops)
     rate = REACHED * machine.rate / (1 if machine.gpu else asked.count)
     computing = own / rate if rate else 0.0
@@ -137,7 +138,7 @@ def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fit
     """What is worth knowing, and what to change where it does not fit."""
     if not found.shared:
         yield "This architecture cannot share prompts: rows are padded."
-    if any(isinstance(r, Cached) for r in asked.recipe.references.values()):
+    if any(isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values()):
         yield "References are computed once before the first step; that pass is not in the step's time."
     if fits:
         return
@@ -168,11 +169,13 @@ def _changes(asked: Question, memory: Memory) -> Iterator[tuple[str, Callable[[Q
         return lambda q: replace(q, run=q.run.replace(**changes))
 
     def cached(q: Question) -> Question:
-        return replace(q, recipe=q.recipe.replace(references={name: Cached() for name in q.recipe.references}))
+        given = q.recipe.references.items()
+        kept = {name: Cached() if isinstance(r, STAYING) else r for name, r in given}
+        return replace(q, recipe=q.recipe.replace(references=kept))
 
     if not asked.run.gradient_checkpointing:
         yield "--gradient-checkpointing", run(gradient_checkpointing=True)
-    if memory.resident["references"]:
+    if any(isinstance(r, STAYING) for r in asked.recipe.references.values()) and memory.resident["references"]:
         yield "--reference cached", cached
     if asked.count > 1 and memory.sizes.shards == 1 and memory.sizes.slices == 1:
         yield "--layout fsdp", run(layout="fsdp")

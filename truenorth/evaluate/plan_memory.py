@@ -14,8 +14,9 @@ from ..data.row_lengths import RowLengths
 from ..errors import SettingsError
 from ..models.load import base_of_adapter, config_of
 from ..models.memory import PARTS, Part
+from ..models.moving import size_of_follower
 from ..models.policy import Precision
-from ..models.references import Frozen, OtherModel
+from ..models.references import Frozen, Moving, OtherModel
 from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
 from ..models.sharding import check_slices, layers_of, sizes_of
 from ..models.storage import LINEAR
@@ -86,10 +87,14 @@ class Memory:
         recipe, machine = self.asked.recipe, self.asked.machine
         frozen = sum(isinstance(r, Frozen) for r in recipe.references.values()) * self.rehearsal.reference
         others = [r.path for r in recipe.references.values() if isinstance(r, OtherModel)]
+        half = self.asked.precision == "bfloat16"
+        moving = [r for r in recipe.references.values() if isinstance(r, Moving)]
         trained = [p.shape for p in self.rehearsal.trained]
         return {
             "process": CONTEXT if machine.gpu else resident_memory() + COMPUTING,
-            "references": frozen + sum(self._other(path) for path in others),
+            "references": frozen
+            + sum(self._other(path) for path in others)
+            + sum(size_of_follower(self.rehearsal.model, r, half=half) for r in moving),
             "optimizer": state_bytes(recipe.update, trained),
             "task vector": 4 * sum(shape.numel() for shape in trained) if self.asked.task_vector else 0,
             "gathered": self._gathered(),

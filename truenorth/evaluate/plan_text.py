@@ -10,7 +10,7 @@ from .plan import Plan
 
 MEANS = {
     "weights": "of the policy",
-    "references": "models beside the policy, frozen",
+    "references": "models beside the policy, not trained",
     "task vector": "SFT minus base, for merging",
     "optimizer": "its state",
     "gradients": "at the peak of a step",
