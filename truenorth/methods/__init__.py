@@ -39,6 +39,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "robust_dpo": "truenorth.methods.robust_dpo:recipe",
     "orpo": "truenorth.methods.orpo:recipe",
     "bco": "truenorth.methods.bco:recipe",
+    "tr_dpo": "truenorth.methods.tr_dpo:recipe",
+    "tr_dpo_hard": "truenorth.methods.tr_dpo:hard_recipe",
     "sppo_hard": "truenorth.methods.sppo_hard:recipe",
     "simpo": "truenorth.methods.simpo:recipe",
     "mallows_dpo": "truenorth.methods.mallows_dpo:recipe",
@@ -57,6 +59,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "apo_down": "truenorth.methods.apo:down_recipe",
     "asft": "truenorth.methods.asft:recipe",
     "mmpo": "truenorth.methods.mmpo:recipe",
+    "salsa": "truenorth.methods.salsa:recipe",
     "dpo_norm": "truenorth.methods.dpo_norm:recipe",
 }
 
