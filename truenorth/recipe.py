@@ -2,6 +2,7 @@
 
 import abc
 from collections.abc import Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
@@ -14,7 +15,19 @@ from .optim.update import UPDATES, AdamW, Update
 from .settings import Part, Settings, build
 from .types import Candidates
 
-Reads = Literal["rewards", "wins", "tokens", "step"]  # what an objective may ask for beyond totals and references
+# What an objective may ask for beyond totals and references.
+Reads = Literal["rewards", "wins", "tokens", "degrees", "step"]
+
+
+@dataclass(frozen=True, slots=True)
+class DegreeHead:
+    """A linear layer on the state at a response's last input that tells how much was deleted from the response.
+
+    It is trained with the policy, on each response and on versions of it without some of its key phrases.
+    """
+
+    deleted: tuple[float, ...]  # [L - 1] share of the key phrases that each further version lacks, growing
+    learning_rate: float  # of the layer, at its peak; it follows the schedule of the policy's
 
 
 class Objective(Part, abc.ABC):
@@ -39,6 +52,11 @@ class Objective(Part, abc.ABC):
     def name(self) -> str:
         """What messages call it."""
         return type(self).__name__
+
+    @property
+    def degree_head(self) -> DegreeHead | None:
+        """What gives `candidates.degrees`, and the data the versions for it; None: neither is there."""
+        return None
 
     @abc.abstractmethod
     def __call__(self, candidates: Candidates) -> Tensor:

@@ -14,6 +14,7 @@ from .data.tokens import TokenizedRows
 from .errors import SettingsError
 from .evaluate.progress import Watch
 from .models.attention import native_attention
+from .models.degrees import DegreeReader
 from .models.load import load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
 from .models.memory import Part
@@ -158,10 +159,17 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
 
 def _player(recipe: Recipe, policy: Policy) -> Player:
     trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
+    log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
+    if (asked := recipe.objective.degree_head) is not None:
+        reader = DegreeReader.of(policy, levels=1 + len(asked.deleted))
+        own = {f"degree_head.{name}": parameter for name, parameter in reader.head.named_parameters()}
+        scale = asked.learning_rate / recipe.update.learning_rate
+        optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
+        log_probs, trained = reader.log_probs, trained | own
     return Player(
-        log_probs=policy.log_probs,
+        log_probs=log_probs,
         objective=recipe.objective,
-        optimizer=recipe.update.build(trained.values()),
+        optimizer=optimizer,
         named_parameters=trained,
         max_grad_norm=recipe.update.max_grad_norm,
     )

@@ -22,6 +22,7 @@ class LogProbs:
 
     total: Tensor  # [B, K] nats, summed over the response's tokens
     length: Tensor  # [B, K] tokens of the response, at least 1
+    degrees: Tensor | None = None  # see `Candidates`; only of a policy that is trained to give them
 
     @property
     def mean(self) -> Tensor:
@@ -91,6 +92,7 @@ class Candidates:
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each: weight, label, margin, ...
     roles: Mapping[str, Scored] = field(default_factory=dict[str, Scored])  # [B, M]: "demonstration", "sample", ...
     tokens: TokenLogProbs | None = None
+    degrees: Tensor | None = None  # [B, K, L, L] logits: at which of L levels is version i of a response degraded?
     step: StepSummary | None = None
 
     def log_ratio(self, reference: str = "initial") -> Tensor:

@@ -146,10 +146,17 @@ def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> 
 
 
 def _last(places: Sequence[int], rows: Sequence[TokenizedRow]) -> Tensor:
-    """[B * (K + K * M)] places, row by row the responses and then each one's degraded versions -> [B, K, 1 + M]."""
-    b, k = len(rows), len(rows[0].responses)
-    responses, worse = torch.tensor(places).view(b, -1).split([k, len(rows[0].degraded)], dim=1)
-    return torch.cat([responses.unsqueeze(2), worse.view(b, k, -1)], dim=2)
+    return by_version(torch.tensor(places).view(len(rows), -1), len(rows[0].responses))
+
+
+def by_version(values: Tensor, k: int) -> Tensor:
+    """[B, K + K * M, ...] of the responses and then of each one's degraded versions -> [B, K, 1 + M, ...].
+
+    >>> by_version(torch.tensor([[0, 1, 10, 20, 11, 21]]), k=2).tolist()
+    [[[0, 10, 20], [1, 11, 21]]]
+    """
+    responses, worse = values[:, :k], values[:, k:]
+    return torch.cat([responses.unsqueeze(2), worse.unflatten(1, (k, -1))], dim=2)
 
 
 def _int64(values: np.ndarray) -> Tensor:

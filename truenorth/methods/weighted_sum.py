@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..models.references import Reference
-from ..recipe import AnyObjective, Objective, Reads, Recipe
+from ..recipe import AnyObjective, DegreeHead, Objective, Reads, Recipe
 from ..settings import Settings, kind_of
 from ..types import Candidates
 from .contract import answers
@@ -50,6 +50,7 @@ class WeightedSum(Objective):
         _refuse_no_common_row(self)
         _refuse_labels_unread(self.objectives)
         _refuse_mixed_references(self.objectives)
+        _refuse_several_heads(self.objectives)
         return self
 
     @property
@@ -94,8 +95,11 @@ class WeightedSum(Objective):
 
     @property
     def invariances(self) -> frozenset[Literal["prompt_shift", "permuted_rejected", "reward_shift"]]:
-        first, *others = (part.invariances for part in self.objectives)
-        return first.intersection(*others)
+        shared = set(self.objectives[0].invariances).intersection(*(part.invariances for part in self.objectives))
+        scored = [part for part in self.objectives if "rewards" in part.reads]  # to the others a shift means nothing
+        if scored and all("reward_shift" in part.invariances for part in scored):
+            shared.add("reward_shift")
+        return frozenset(shared)
 
     def __call__(self, candidates: Candidates) -> Tensor:
         first, *others = (part.weight * part.objective(candidates) for part in self.parts)
@@ -144,6 +148,16 @@ def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
 
 def _union(parts: Sequence[Objective], names: Callable[[Objective], tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in parts for name in names(part)))
+
+
+def _refuse_several_heads(parts: Sequence[Objective]) -> None:
+    """Raise SettingsError where two parts want responses degraded in different ways."""
+    heads = {head for part in parts if (head := part.degree_head) is not None}
+    if len(heads) > 1:
+        raise SettingsError(
+            f"two parts of the sum degrade responses differently: {', '.join(sorted(map(str, heads)))}. A run has one "
+            "head: give both parts the same levels, share and learning rate."
+        )
 
 
 def _refuse_no_common_row(whole: WeightedSum) -> None:

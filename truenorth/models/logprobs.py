@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
-from ..data.packing import PackedBatch
+from ..data.packing import PackedBatch, by_version
 from ..types import LogProbs
 from .attention import PackedMask
 from .head import Head, head_of
@@ -45,26 +45,49 @@ class Scorer:
         if self.shared:
             assert self.head is not None
             return self.head.token_log_probs(self._packed_hidden(batch)[batch.predictor], batch.targets)
-        sequences = unpack(batch)
+        return self._by_sequence(batch)[0]
+
+    def with_states(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
+        """[N] nats as of `token_log_probs`, and [B, K, 1 + M, D] the hidden states at the batch's `last` inputs."""
+        assert batch.last is not None, "the batch has degraded versions"
+        if self.shared:
+            assert self.head is not None
+            hidden = self._packed_hidden(batch)
+            return self.head.token_log_probs(hidden[batch.predictor], batch.targets), hidden[batch.last]
+        nats, states = self._by_sequence(batch, states=True)
+        return nats, by_version(states.view(batch.prompts, -1, states.shape[-1]), batch.candidates)
+
+    def _by_sequence(self, batch: PackedBatch, *, states: bool = False) -> tuple[Tensor, Tensor]:
+        """[N] nats, and if asked [S, D] the state at each sequence's last input, from padded rows."""
+        sequences, targets = unpack(batch), _targets(batch)
         sizes = [len(sequence) for sequence in sequences]
         parts = [list(range(len(sizes)))] if self.one_call else alike(sizes)
-        targets = batch.targets.split(_lengths(batch.layout.responses))
         found: dict[int, Tensor] = {}
+        last: dict[int, Tensor] = {}
         for part in parts:
             here = [targets[i] for i in part]
-            scored = self._padded([sequences[i] for i in part], here)
+            scored, ends = self._padded([sequences[i] for i in part], here, states=states)
             found |= zip(part, scored.split([len(t) for t in here]), strict=True)
-        return torch.cat([found[i] for i in range(len(sizes))])
+            last |= zip(part, ends, strict=False)
+        order = range(len(sizes))
+        nats = torch.cat([found[i] for i in order])
+        return nats, torch.stack([last[i] for i in order]) if states else nats[:0]
 
-    def _padded(self, sequences: Sequence[Tensor], targets: Sequence[Tensor]) -> Tensor:
-        """Nats of each sequence's targets, which its last inputs predict: [all targets]."""
+    def _padded(
+        self, sequences: Sequence[Tensor], targets: Sequence[Tensor], *, states: bool
+    ) -> tuple[Tensor, Tensor]:
+        """Nats of each sequence's targets, which its last inputs predict, [all targets]; [S, D] the last states."""
         rows, real, places = _pad(sequences, targets)
+        wanted, ends = torch.cat(list(targets)), real.sum(1) - 1
         if self.head is None:
-            logits = self.model(input_ids=rows, attention_mask=real, use_cache=False).logits
-            at = logits.flatten(0, 1)[places].float()
-            return at.gather(1, torch.cat(list(targets))[:, None])[:, 0] - at.logsumexp(1)
-        hidden = backbone(self.model)(input_ids=rows, attention_mask=real, use_cache=False).last_hidden_state
-        return self.head.token_log_probs(hidden.flatten(0, 1)[places], torch.cat(list(targets)))
+            output = self.model(input_ids=rows, attention_mask=real, use_cache=False, output_hidden_states=states)
+            at = output.logits.flatten(0, 1)[places].float()
+            nats = at.gather(1, wanted[:, None])[:, 0] - at.logsumexp(1)
+            hidden = output.hidden_states[-1] if states else rows[..., None]
+        else:
+            hidden = backbone(self.model)(input_ids=rows, attention_mask=real, use_cache=False).last_hidden_state
+            nats = self.head.token_log_probs(hidden.flatten(0, 1)[places], wanted)
+        return nats, hidden[torch.arange(len(rows), device=rows.device), ends]
 
     def _packed_hidden(self, batch: PackedBatch) -> Tensor:
         """[T, D] hidden states after the last layer."""
@@ -94,7 +117,10 @@ def backbone(model: Model) -> torch.nn.Module:
 
 
 def unpack(batch: PackedBatch) -> list[Tensor]:
-    """The inputs of each response, prompt first and without its last token: B*K tensors of [prompt + response - 1]."""
+    """The inputs of each response, prompt first and without its last token: B*K tensors of [prompt + response - 1].
+
+    Degraded versions stand behind the K responses of their prompt.
+    """
     layout, sequences = batch.layout, list[Tensor]()
     for group, prompt, responses in zip(
         batch.tokens.split(layout.groups), layout.prompts, layout.responses, strict=True
@@ -136,5 +162,9 @@ def _pad(sequences: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor
     return rows, real, torch.cat(places)
 
 
-def _lengths(responses: Sequence[Sequence[int]]) -> list[int]:
-    return [inputs + 1 for response in responses for inputs in response]  # + 1: the last token is no input
+def _targets(batch: PackedBatch) -> list[Tensor]:
+    """The targets of each sequence of `unpack`: none for degraded versions."""
+    k, inputs = batch.candidates, batch.layout.responses
+    lengths = [n + 1 for of_prompt in inputs for n in of_prompt[:k]]  # + 1: the last token is no input
+    of_responses = iter(batch.targets.split(lengths))
+    return [next(of_responses) if i < k else batch.targets[:0] for of_prompt in inputs for i in range(len(of_prompt))]

@@ -41,7 +41,7 @@ class Policy:
     def log_probs(self, batch: PackedBatch) -> LogProbs:
         """[B, K] nats and lengths of every response in `batch`."""
         with self.autocast():
-            return self.scorer(batch.to(self.device))
+            return self.scorer(batch.without_degraded().to(self.device))
 
     def autocast(self) -> torch.autocast:
         """The precision of the matrix products; log-probs are float32 in any case."""

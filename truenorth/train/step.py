@@ -98,7 +98,9 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
     scored: list[Candidates] = []
     for i, policy in enumerate(live):
         peers = {"peer": live[(i + 1) % len(live)].detach()} if len(live) > 1 else {}
-        scored.append(Candidates(policy, frozen | peers, rewards=batch.rewards, columns=batch.columns))
+        scored.append(
+            Candidates(policy, frozen | peers, rewards=batch.rewards, columns=batch.columns, degrees=policy.degrees)
+        )
     return scored
 
 

@@ -52,7 +52,9 @@ class MemoryTrial:
 
     def _pass(self, batch: PackedBatch) -> None:
         try:
-            self.player.log_probs(batch).total.sum().backward()
+            found = self.player.log_probs(batch)
+            read = found.total.new_zeros(()) if found.degrees is None else found.degrees.sum()
+            (found.total.sum() + read).backward()
         except torch.cuda.OutOfMemoryError as error:
             if not self.sharded:
                 raise
