@@ -14,6 +14,7 @@ from ..settings import Part, find
 UPDATES: Mapping[str, str] = {
     "adamw": "truenorth.optim.update:AdamW",
     "rmsprop": "truenorth.optim.update:RMSprop",
+    "hfac": "truenorth.optim.hfac:HFac",
     "torch": "truenorth.optim.update:TorchOptimizer",
 }
 
