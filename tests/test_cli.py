@@ -17,6 +17,7 @@ from truenorth import job, methods, world
 from truenorth.cli import app
 from truenorth.errors import SettingsError
 from truenorth.flags import FLAGS, Flag, default_of, help_of, settings_of, spread
+from truenorth.methods import override, recipe
 from truenorth.names import fields_in
 from truenorth.request import Request, request
 from truenorth.run import Run
@@ -333,3 +334,33 @@ def test_a_bad_line_of_prompts_is_named(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_run_has_no_report(tmp_path: Path) -> None:
     assert "no run directory" in refusal("report", str(tmp_path))
+
+
+def test_a_sum_of_methods_is_a_target_and_takes_the_settings_of_its_parts() -> None:
+    found = asked("dpo.beta=0.3", "sft_chosen.weight=0.2", target="dpo + 0.1*sft_chosen").recipe()
+    assert found == override(recipe("dpo + 0.2*sft_chosen"), "dpo.beta", 0.3)
+
+
+def test_a_file_may_hold_a_sum_without_a_method(tmp_path: Path) -> None:
+    parts = [{"objective": {"kind": "dpo"}}, {"weight": 0.2, "objective": {"kind": "sft_chosen"}}]
+    file = write(tmp_path / "run.yaml", {"objective": {"kind": "sum", "parts": parts}})
+    assert asked(target=file).recipe() == recipe("dpo + 0.2*sft_chosen")
+
+
+@pytest.mark.parametrize(
+    ("target", "setting", "message"),
+    [
+        ("dpo + 0.1*sft", "dpo.beta=0.2", "take sft_chosen"),
+        ("dpo + 0.1*simp", "dpo.beta=0.2", "Did you mean simpo?"),
+        ("dpo + simpo", "beta=0.2", "beta is a setting of a part of the sum: say whose, as in dpo.beta=..."),
+        ("dpo + simpo", "dpo.bta=0.2", "dpo has no setting bta. Did you mean beta?"),
+    ],
+)
+def test_a_sum_that_cannot_be_is_refused_before_the_data(target: str, setting: str, message: str) -> None:
+    with pytest.raises(SettingsError) as caught:
+        asked(setting, target=target).recipe()
+    assert message in str(caught.value)
+
+
+def test_methods_describes_a_sum() -> None:
+    assert "0.2*simpo" in run("methods", "dpo + 0.2*simpo").output

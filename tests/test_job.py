@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -17,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from tests.tiny import tiny_directory
 from truenorth import align, job
 from truenorth.errors import CheckpointError, DataError, SettingsError
-from truenorth.methods import recipe
+from truenorth.methods import load, override, recipe
 from truenorth.models.references import Frozen, OtherModel
 
 QUICK = {"batch_size": 4, "precision": "float32", "samples": 0}
@@ -186,3 +188,60 @@ def test_killed_runs_end_with_the_same_bits(kills: int, model: str, pairs: str, 
         for log in (tmp_path / "killed" / "metrics.jsonl", tmp_path / "whole" / "metrics.jsonl")
     ]
     assert logs[0] == logs[1]
+
+
+def test_a_run_of_a_sum_says_so_wherever_it_says_its_method(model: str, pairs: str, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    summed = override(recipe("dpo + 0.1*sft_chosen"), "sft_chosen.weight", 0.3)
+    result = align(summed, model=model, data=pairs, out=out, **QUICK)
+    assert result.summary["method"] == "dpo + 0.3*sft_chosen"
+    title = "Direct Preference Optimization + 0.3*Supervised fine-tuning on the best of a prompt's responses"
+    assert result.summary["title"] == title
+    assert [citation.partition("arXiv:")[2][:10] for citation in result.summary["citations"]] == [
+        "2305.18290",
+        "2203.02155",
+    ]
+    check = result.summary["step0"]
+    assert check["measured"] == pytest.approx(check["expected"], rel=1e-5)
+    card = (out / "final" / "README.md").read_text()
+    assert title in card
+    assert "- dpo\n- sft_chosen\n" in card
+    assert {"2305.18290", "2203.02155"} <= set(re.findall(r"\d{4}\.\d{5}", (out / "report.html").read_text()))
+    assert load(yaml.safe_load((out / "run.yaml").read_text())["recipe"]) == summed
+
+
+@pytest.fixture
+def demonstrations(tmp_path: Path) -> str:
+    file = tmp_path / "demos.jsonl"
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"And {i}?"}],
+            "completion": [{"role": "assistant", "content": "Slow."}],
+        }
+        for i in range(9)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_pairs_and_demonstrations_are_trained_on_together(
+    model: str, pairs: str, demonstrations: str, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    align("aihf", model=model, data=[pairs, demonstrations], eval_data=pairs, out=out, **QUICK)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    train = [line for line in lines if line["split"] == "train"]
+    assert sum("logps/demonstrations" in line for line in train) >= 3  # 9 of them, 4 rows a step
+    lengths = {line["lengths/demonstrations"] for line in train if "lengths/demonstrations" in line}
+    assert len(lengths) == 1  # all are one answer
+    assert json.loads((out / "account.json").read_text())["statistics"]["candidates"] == {"1": 9, "2": 24}
+    assert "Answers to a prompt" in (out / "report.html").read_text()
+
+
+def test_demonstrations_that_are_missing_are_said_before_a_model_is_loaded(
+    pairs: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("truenorth.session.load_policy", lambda _: pytest.fail("a model was loaded"))
+    with pytest.raises(DataError, match=r"24 pairs and no demonstration\. .*without demonstrations it is dpo"):
+        align("aihf", model=model, data=pairs, out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run").exists()

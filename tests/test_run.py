@@ -52,3 +52,21 @@ def test_a_value_of_the_wrong_type_is_answered_with_what_is_allowed(wrong: dict[
     with pytest.raises(SettingsError) as refused:
         Run(**(GIVEN | wrong))
     assert str(refused.value) == said
+
+
+def test_a_share_behind_a_file_says_how_much_of_it_is_taken(tmp_path: Path) -> None:
+    odd = tmp_path / "odd:2"
+    odd.touch()
+    run = Run(**GIVEN | {"data": ["a.jsonl:0.5", "b.jsonl", "owner/name:train", "owner/name:train:2", str(odd)]})
+    assert [(source.path, source.share) for source in run.data] == [
+        ("a.jsonl", 0.5),
+        ("b.jsonl", 1.0),
+        ("owner/name:train", 1.0),
+        ("owner/name:train", 2.0),
+        (str(odd), 1.0),  # a file of that name goes before
+    ]
+
+
+def test_a_share_of_nothing_is_refused() -> None:
+    with pytest.raises(SettingsError, match=r"share must lie in \(0, inf\), got 0"):
+        Run(**GIVEN | {"data": ["a.jsonl:0"]})

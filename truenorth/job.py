@@ -10,6 +10,7 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from . import methods
+from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
 from .errors import CheckpointError, SettingsError
@@ -24,7 +25,7 @@ from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
-from .recipe import Recipe
+from .recipe import Objective, Recipe
 from .run import DataSource, Run
 from .session import Session, begin, first_step
 from .train import checkpoint
@@ -88,6 +89,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
+    _refuse_a_sharded_head(recipe, sharding)
     check_references(
         recipe.references,
         run.model,
@@ -108,6 +110,8 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
+    for note in notes(rows, settings, recipe.objective.name):
+        watch.said(note)
     context = context_of(run.model, trust_remote_code=run.trust_remote_code)
     _must_fit(run, context, [rows] if unseen is None else [rows, unseen])
     ready = Ready(recipe, run, directory, tokenizer, rows, unseen, context, sharding)
@@ -132,6 +136,16 @@ def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
 def _adapted(run: Run) -> bool:
     """Whether an adapter is trained, and not all weights."""
     return run.lora is not None or base_of_adapter(run.model) is not None
+
+
+def _refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
+    """Raise SettingsError where the method's head would need states of a model that is shared out."""
+    if recipe.objective.degree_head is not None and sharding.in_step:
+        raise SettingsError(
+            f"{recipe.objective.name} trains a head on the model's states, and a model that is held as "
+            f"{sharding.sizes} hands none out. Use --layout data: every process holds the whole model, perhaps "
+            "with --lora."
+        )
 
 
 def _train(ready: Ready, watch: Watch) -> Result:
@@ -172,11 +186,21 @@ def _train(ready: Ready, watch: Watch) -> Result:
 
 def data_settings(recipe: Recipe, run: Run) -> DataSettings:
     """What the data layer must know of the run, and of what the objective reads."""
-    objective = recipe.objective
-    needs = Needs(candidates=objective.candidates, rewards="rewards" in objective.reads, columns=objective.columns)
     shared = (DataSettings.model_fields.keys() & Run.model_fields.keys()) - {"chat_template"}  # the tokenizer's by now
     fields: dict[str, Any] = {name: getattr(run, name) for name in shared}
-    return DataSettings(**fields, needs=needs)
+    return DataSettings(**fields, needs=needs_of(recipe.objective))
+
+
+def needs_of(objective: Objective) -> Needs:
+    """What the data layer must know of an objective."""
+    return Needs(
+        candidates=objective.candidates,
+        rewards="rewards" in objective.reads,
+        differences="reward_shift" in objective.invariances,
+        demonstrations=objective.demonstrations,
+        columns=objective.columns,
+        degraded=() if objective.degree_head is None else objective.degree_head.deleted,
+    )
 
 
 def _must_fit(run: Run, context: int | None, data: list[Prepared]) -> None:

@@ -1,5 +1,6 @@
 """What the machine needs to know of a run: paths, sizes, seed. What the paper says is in `recipe.py`."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
@@ -88,10 +89,10 @@ class Run(Settings):
     @field_validator("data", "eval_data", mode="before")
     @classmethod
     def _plain_paths(cls, value: object) -> object:
-        """A path alone stands for a source with share 1."""
+        """A path alone stands for a source with share 1, `demos.jsonl:0.5` for one with share 0.5."""
         if not isinstance(value, list):
             value = [value]
-        return [{"path": _at_home(str(item))} if isinstance(item, (str, Path)) else item for item in value]  # pyright: ignore
+        return [_source(str(item)) if isinstance(item, (str, Path)) else item for item in value]  # pyright: ignore
 
     @field_validator("model", mode="before")
     @classmethod
@@ -116,6 +117,13 @@ class Run(Settings):
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"Give epochs or max_steps, not both: got {self.epochs} and {self.max_steps}.")
         return self
+
+
+def _source(text: str) -> dict[str, object]:
+    path, _, share = text.rpartition(":")
+    if path and re.fullmatch(r"\d+(\.\d+)?", share) and not Path(text).exists():
+        return {"path": _at_home(path), "share": float(share)}
+    return {"path": _at_home(text)}
 
 
 def _at_home(path: str) -> str:

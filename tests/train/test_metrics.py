@@ -4,11 +4,12 @@ import pytest
 import torch
 
 from tests.scored import scored
+from truenorth.methods.aihf import AIHF
 from truenorth.methods.dpo import DPO
 from truenorth.methods.exo import EXOReward
 from truenorth.methods.kto import KTO
 from truenorth.methods.sft import SFT
-from truenorth.train.metrics import Metrics, per_prompt
+from truenorth.train.metrics import Metrics, per_prompt, to_host
 from truenorth.types import Candidates
 
 
@@ -98,3 +99,36 @@ def test_rows_that_all_weigh_nothing_have_a_loss_of_zero_as_in_the_step() -> Non
     metrics = Metrics()
     metrics.add(weighted([[-1.0, -4.0]], [0.0]), torch.ones(1), DPO())
     assert (metrics.means()["loss"], metrics.prompts, metrics.trials) == (0.0, 0, 0.0)
+
+
+PAIR, DEMONSTRATION = scored([[-1.0, -4.0]], length=[[2, 5]]), scored([[-30.0]], length=[[9]])
+
+
+def test_demonstrations_beside_pairs_have_metrics_of_their_own_and_leave_those_of_pairs_alone() -> None:
+    metrics, objective = Metrics(), AIHF(beta=0.5)
+    metrics.add(PAIR, torch.tensor([1.0]), objective)
+    alone = metrics.means()
+    metrics.add(DEMONSTRATION, torch.tensor([4.0]), objective)
+    means = metrics.means()
+    assert means.pop("loss") == 2.5
+    assert means.pop("kl/initial") == -16.25
+    told = {
+        f"{name}/demonstrations": value for name, value in (("rewards", -15.0), ("logps", -30.0), ("lengths", 9.0))
+    }
+    assert means == {name: value for name, value in alone.items() if name not in ("loss", "kl/initial")} | told
+
+
+def test_the_accuracy_is_as_sure_as_there_are_pairs_and_not_demonstrations() -> None:
+    metrics, objective = Metrics(), AIHF()
+    for candidates in (PAIR, DEMONSTRATION, PAIR, DEMONSTRATION, DEMONSTRATION):
+        metrics.add(candidates, torch.tensor([1.0]), objective)
+    assert (metrics.trials, metrics.prompts) == (2.0, 5)
+
+
+def test_metrics_of_demonstrations_go_through_one_copy_to_the_host() -> None:
+    metrics, objective = Metrics(), AIHF()
+    metrics.add(PAIR, torch.tensor([1.0]), objective)
+    metrics.add(DEMONSTRATION, torch.tensor([1.0]), objective)
+    before = metrics.means()
+    to_host([metrics], [])
+    assert metrics.means() == pytest.approx(before, rel=1e-6)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from ..errors import DataError
 from .checks import Repeats, problems_of
 from .comparisons import Comparison
-from .layouts import Layout, columns_of_texts, layout_of
+from .layouts import Layout, columns_of_texts, layout_of, used_by
 from .options import DataSettings, Needs
 from .parts import Part, count_lines, parts_of, read_part
 from .problems import Account, Action, Problem
@@ -124,6 +124,7 @@ def _surveyed(
     layouts = list[Layout]()
     for (path, _), total in zip(sources, totals, strict=True):
         layout = layout_of(total, columns=settings.columns, candidates=needs.candidates, numbers=numbers)
+        layout = used_by(layout, needs, settings.pairing)
         _must_serve(layout, path, needs)
         layouts.append(layout)
     return tuple(layouts), lines_before
@@ -154,20 +155,25 @@ def _drops(action: Action) -> bool:
 
 def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
     """Raise DataError where no row of a file can have what the method reads."""
-    if needs.rewards and not layout.has_scores:
-        raise DataError(
-            f"The method reads scores, and {path} has none (read as {layout.name}; ranks give only an order). "
-            "Give a column scores beside the responses, or score_chosen and score_rejected."
-        )
     single = not LAYOUTS[layout.name].several
     if single and needs.candidates[0] > 1:
         raise DataError(
             f"The method compares at least {needs.candidates[0]} answers to a prompt, and {path} has one (read as "
             f"{layout.name}). It needs prompt, chosen and rejected, or prompt and responses with scores or ranks."
         )
+    if needs.rewards and not layout.has_scores:
+        margin = "; their difference, as a column margin, is enough too" if needs.differences else ""
+        raise DataError(
+            f"The method reads scores, and {path} has none (read as {layout.name}; ranks give only an order). "
+            f"Give a column scores beside the responses, or score_chosen and score_rejected{margin}."
+        )
     made = {"label"} if layout.name == "labelled answers" or (needs.unpaired and not single) else set[str]()
-    if absent := [name for name in needs.columns if name not in layout.numbers and name not in made]:
-        raise DataError(f"The method reads the column(s) {', '.join(absent)}, and {path} has none (see `columns`).")
+    for name in needs.columns:
+        if name not in layout.numbers and name not in made:
+            remedy = f"Give each row a number {name}, or say which column it is: --columns {name}=COLUMN."
+            if name == "label":
+                remedy = "Give each answer a label, true or false, or give pairs, which are then taken apart."
+            raise DataError(f"The method reads the column {name}, and {path} has none. {remedy}")
 
 
 def _must_fit(comparison: Comparison, settings: DataSettings) -> None:
@@ -178,9 +184,17 @@ def _must_fit(comparison: Comparison, settings: DataSettings) -> None:
         return
     place = f"{comparison.file}, row {comparison.row} has {k} answers"
     if most == 1:
-        raise DataError(f"{place}, and the method takes one. Name its column, for instance --columns response=chosen.")
+        raise DataError(
+            f"{place}, and the method takes one. Name its column, for instance --columns response=chosen, or take the "
+            "method sft_chosen, which learns the best answer of each row."
+        )
     if settings.pairing == "none":
         raise DataError(
-            f"{place}, and the method takes {most}. Choose a pairing: best_vs_each (the best against each other one, "
-            f"{k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
+            f"{place}, and the method takes {_taken(settings.needs)}. Choose a pairing: best_vs_each (the best "
+            f"against each other, {k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
         )
+
+
+def _taken(needs: Needs) -> str:
+    most = needs.candidates[1]
+    return "single answers, or pairs that it takes apart" if needs.unpaired else str(most)

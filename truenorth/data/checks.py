@@ -59,7 +59,7 @@ def _unmet(comparison: Comparison, needs: Needs) -> list[tuple[str, str]]:
     k, fewest = len(comparison.responses), needs.candidates[0]
     if k < fewest:
         found.append(("too_few_answers", f"{k} of at least {fewest}"))
-    if needs.candidates[1] == 1 and "label" not in needs.columns and comparison.columns.get("label") == 0:
+    if k == needs.candidates[0] == 1 and "label" not in needs.columns and comparison.columns.get("label") == 0:
         found.append(("unwanted_answer", ""))
     if needs.rewards and comparison.scores is None:
         found.append(("missing_value", "no scores"))

@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import DataError
 from . import readings
-from .comparisons import Comparison, best_first
+from .comparisons import Comparison, Pairing, best_first
 from .files import RawRow
+from .options import Needs
 from .problems import Problem, Refused
 from .readings import Reading, Source
 from .roles import ALIASES, LAYOUTS, NUMBERS, Name, check_names, explain, no_layout, refuse_other_media
@@ -32,13 +33,15 @@ class Layout:
     numbers: Mapping[str, str]  # name in Comparison.columns -> column
     repeats_prompt: bool  # answers begin with the prompt, as text, and lose it
     lines: tuple[str, ...]  # says all this to a person
+    notes: tuple[str, ...] = ()  # what becomes of rows of this file that nobody might expect
+    margin_is_score: bool = False  # a pair without scores has its margin as the score of the chosen, 0 of the other
 
     @property
     def has_scores(self) -> bool:
         """Whether rows can have scores."""
         if self.name == "several answers":
             return "scores" in self.columns or "ranks" not in self.columns  # they can also stand in the answers
-        return "score_chosen" in self.columns and "score_rejected" in self.columns
+        return self.margin_is_score or ("score_chosen" in self.columns and "score_rejected" in self.columns)
 
     def comparison(self, raw: RawRow) -> Comparison | Problem:
         """The row's prompt and answers, best first, or what hinders it."""
@@ -53,6 +56,8 @@ class Layout:
     def _sorted(self, reading: Reading, raw: RawRow, fields: Mapping[str, Any]) -> Comparison:
         numbers = self._numbers(reading, fields)
         scores, ranks = reading.scores, reading.ranks
+        if self.margin_is_score and scores is None and "margin" in numbers:
+            scores = (numbers["margin"], 0.0)
         _must_be_finite([*numbers.values(), *(scores or ()), *(ranks or ())])
         order = tuple(range(len(reading.responses)))  # chosen before rejected, whatever their scores
         if self.name == "several answers":
@@ -139,6 +144,20 @@ def layout_of(
     further = {number: column for number, column in further.items() if found.has(column)}
     repeats = found.comparable > 0 and found.repeats > found.comparable / 2
     return Layout(name, mapping, further, repeats, explain(name, {**mapping, **further}, repeats, found))
+
+
+def used_by(layout: Layout, needs: Needs, pairing: Pairing) -> Layout:
+    """The layout as rows of the file reach a method, with a note on whatever is not as it stands there."""
+    notes, margin = list[str](), layout.numbers.get("margin")
+    margin_is_score = layout.name == "pairs" and needs.differences and margin is not None and not layout.has_scores
+    if margin_is_score:
+        notes.append(f"no scores: the column {margin} stands for their difference, which is all that the method reads")
+    if LAYOUTS[layout.name].several and needs.unpaired:
+        notes.append("the method takes single answers: each pair is taken apart, the chosen labelled 1, the other 0")
+    if layout.name == "several answers" and pairing != "none":
+        notes.append(f"rows with more than 2 answers are made into pairs: {pairing}")
+    lines = (*layout.lines, *(f"  {note}" for note in notes))
+    return replace(layout, lines=lines, notes=tuple(notes), margin_is_score=margin_is_score)
 
 
 def _column(role: str, given: Mapping[str, str], found: Survey) -> str | None:

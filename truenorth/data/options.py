@@ -13,6 +13,8 @@ class Needs(Settings):
 
     candidates: tuple[int, int | None] = (2, 2)  # fewest and most responses per prompt; None: no limit
     rewards: bool = False  # whether it reads scores
+    differences: bool = False  # whether their differences are all that it reads: a pair's `margin` will do
+    demonstrations: bool = False  # whether rows with one answer are demonstrations beside pairs; both must be there
     columns: tuple[str, ...] = ()  # names of further numbers that every row must have
     degraded: tuple[float, ...] = ()  # shares of an answer's key phrases that worse versions of it lack, growing
 

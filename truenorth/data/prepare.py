@@ -135,5 +135,5 @@ def _opened(folder: Path) -> Prepared:
 
 
 def _layout(values: dict[str, Any]) -> Layout:
-    values["lines"] = tuple(values["lines"])
+    values |= {name: tuple(values[name]) for name in ("lines", "notes")}
     return Layout(**values)

@@ -12,7 +12,12 @@ Values = dict[str, JsonValue]
 
 SHARES = ("share", "saved", "accuracy", "low", "high")  # values in [0, 1], shown in percent
 LENGTHS = {"median": "median", "p95": "95\u202f%", "most": "longest"}  # of many quantiles, the telling
-TITLES = {"lengths": "Lengths, tokens", "length_bias": "Does longer mean better?", "sharing": "Shared prompts"}
+TITLES = {
+    "candidates": "Answers to a prompt",
+    "lengths": "Lengths, tokens",
+    "length_bias": "Does longer mean better?",
+    "sharing": "Shared prompts",
+}
 
 
 class Written(BaseModel):
@@ -55,6 +60,7 @@ class Account(Written):
     lengths: Values = Field(default_factory=dict[str, JsonValue])
     length_bias: Values = Field(default_factory=dict[str, JsonValue])
     sharing: Values = Field(default_factory=dict[str, JsonValue])
+    candidates: Values = Field(default_factory=dict[str, JsonValue])
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +92,10 @@ def _reason(name: str, tally: Mapping[str, Any]) -> dict[str, Any]:
 def _statistics(found: Mapping[str, Any]) -> dict[str, Any]:
     lengths = {name: _chosen_quantiles(found[name]) for name in ("prompt", "chosen", "rejected") if found.get(name)}
     sharing = {name: found[name] for name in ("tokens", "tokens_unshared", "tokens_saved") if name in found}
-    return {"lengths": lengths, "length_bias": found.get("length_bias"), "sharing": sharing}
+    counts = found.get("candidates") or {}
+    rows = {f"{k} answers" if k != "1" else "1 answer": f"{n:,} rows" for k, n in counts.items()}
+    several = rows if len(rows) > 1 else {}  # where all have as many there is nothing to tell
+    return {"candidates": several, "lengths": lengths, "length_bias": found.get("length_bias"), "sharing": sharing}
 
 
 def _chosen_quantiles(lengths: Mapping[str, Any]) -> dict[str, Any]:

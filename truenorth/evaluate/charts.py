@@ -20,6 +20,11 @@ class Planned:
     level: float | None = None
 
 
+def _of_each_kind(name: str) -> tuple[tuple[str, str, Colour], ...]:
+    chosen, rejected = (f"{name}/chosen", "chosen", "chosen"), (f"{name}/rejected", "rejected", "rejected")
+    return chosen, rejected, (f"{name}/demonstrations", "demonstrations", "plain")
+
+
 PLAN = (
     Planned("Loss", "nats per prompt", (("loss", "loss", "plain"),)),
     Planned("Accuracy", "pairs ranked as the data do", (("rewards/accuracies", "accuracy", "plain"),), True, 0.5),
@@ -29,18 +34,18 @@ PLAN = (
     Planned(
         "Log-probabilities",
         "nats per response",
-        (("logps/chosen", "chosen", "chosen"), ("logps/rejected", "rejected", "rejected")),
+        _of_each_kind("logps"),
     ),
     Planned(
         "Implicit rewards",
         "beta × log-ratio",
-        (("rewards/chosen", "chosen", "chosen"), ("rewards/rejected", "rejected", "rejected")),
+        _of_each_kind("rewards"),
         level=0.0,
     ),
     Planned(
         "Lengths",
         "tokens per response",
-        (("lengths/chosen", "chosen", "chosen"), ("lengths/rejected", "rejected", "rejected")),
+        _of_each_kind("lengths"),
     ),
     Planned("Gradient norm", "before the clip", (("grad_norm", "norm", "plain"),)),
     Planned("Learning rate", "per step", (("learning_rate", "rate", "plain"),)),

@@ -52,12 +52,14 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "aps": "truenorth.methods.aps:recipe",
     "aot": "truenorth.methods.aot:recipe",
     "aot_unpaired": "truenorth.methods.aot:unpaired_recipe",
+    "aihf": "truenorth.methods.aihf:recipe",
     "discopop": "truenorth.methods.discopop:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
     "wpo": "truenorth.methods.wpo:recipe",
     "apo_zero": "truenorth.methods.apo:recipe",
     "apo_down": "truenorth.methods.apo:down_recipe",
     "asft": "truenorth.methods.asft:recipe",
+    "spo": "truenorth.methods.spo:recipe",
     "mmpo": "truenorth.methods.mmpo:recipe",
     "salsa": "truenorth.methods.salsa:recipe",
     "dpo_norm": "truenorth.methods.dpo_norm:recipe",
@@ -100,7 +102,7 @@ def credits_of(recipe: "Recipe") -> list[tuple[float, str, str, str]]:
     parts = getattr(recipe.objective, "parts", None) if kind_of(type(recipe.objective)) == "sum" else None
     if parts is None:
         return [(1.0, *_credit(recipe.method))]
-    names = recipe.method.replace(" ", "").split("+")
+    names = [name.strip() for name in recipe.method.split("+")]
     if len(names) != len(parts):  # a name of the user's own for the whole
         names = [kind_of(type(part.objective)) for part in parts]
     found = [(part.weight, *_credit(name)) for part, name in zip(parts, names, strict=True)]

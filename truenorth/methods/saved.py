@@ -10,7 +10,7 @@ import yaml
 from .. import methods
 from ..errors import SettingsError, did_you_mean
 from ..settings import Part, Settings, build
-from .terms import is_sum
+from .terms import is_sum, names_of
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
@@ -41,6 +41,7 @@ def load(data: Mapping[str, Any]) -> "Recipe":
     if not isinstance(name, str):
         known = ", ".join(methods.METHODS)
         raise SettingsError(f"a recipe needs `method`, one of {known}, a sum of them, or your own; got {name!r}.")
+    parts["method"] = " + ".join(names_of(name))  # a sum's weights are the objective's to say
     if not {"objective", "references"} <= set(parts) if is_sum(name) else _has_own(name, parts):
         own = dump(methods.recipe(name))
         for part in ("objective", "update"):

@@ -101,6 +101,10 @@ class WeightedSum(Objective):
             shared.add("reward_shift")
         return frozenset(shared)
 
+    @property
+    def degree_head(self) -> DegreeHead | None:
+        return next((head for part in self.objectives if (head := part.degree_head) is not None), None)
+
     def __call__(self, candidates: Candidates) -> Tensor:
         first, *others = (part.weight * part.objective(candidates) for part in self.parts)
         return sum(others, start=first)

@@ -10,6 +10,7 @@ from ..recipe import Objective
 from ..types import Candidates
 
 WEIGHT, SQUARES, PROMPTS = "sum of weights", "sum of their squares", "prompts that weigh something"
+OF_PAIRS = ("chosen", "rejected", "margins", "accuracies")  # what a demonstration beside pairs has not
 
 
 class Metrics:
@@ -27,7 +28,8 @@ class Metrics:
     lengths/chosen, lengths/rejected  tokens
 
     Of single answers with labels, the good ones are the chosen and the bad ones the rejected: the means are over each,
-    and the margin is the difference of both. A label that no row has, has no metrics.
+    and the margin is the difference of both. A label that no row has, has no metrics. Demonstrations beside pairs have
+    rewards/demonstrations, logps/demonstrations and lengths/demonstrations; all of the above is then of the pairs.
     """
 
     def __init__(self) -> None:
@@ -38,12 +40,15 @@ class Metrics:
     def add(self, candidates: Candidates, losses: Tensor, objective: Objective) -> None:
         """Add a micro-batch: `losses` is [B], before weights."""
         weights = candidates.columns.get("weight", torch.ones_like(losses))  # [B]
-        counted = {f"{WEIGHT}/{side}": weights * share for side, share in _sides(candidates).items()}
+        sides = _sides(candidates, objective)
+        counted = {f"{WEIGHT}/{side}": weights * share for side, share in sides.items()}
         found = {
             name: counted.get(_weight_of(name), weights) * values
             for name, values in per_prompt(candidates, losses, objective).items()
         }
         found |= {WEIGHT: weights, SQUARES: weights.square(), PROMPTS: (weights > 0).float()} | counted
+        if "accuracies" in sides:
+            found[f"{SQUARES}/accuracies"] = weights.square()
         for name, values in found.items():
             self.sums[name] = self.sums.get(name, values.new_zeros(())) + values.sum()
 
@@ -67,8 +72,10 @@ class Metrics:
 
     @property
     def trials(self) -> float:
-        """How many prompts of one weight would be as sure (Kish's effective sample size)."""
-        return float(self.sums[WEIGHT]) ** 2 / float(self.sums[SQUARES]) if self.prompts else 0.0
+        """How many prompts of one weight would make the accuracy as sure (Kish's effective sample size)."""
+        of = "/accuracies" if f"{SQUARES}/accuracies" in self.sums else ""
+        squares = float(self.sums.get(SQUARES + of, 0.0))
+        return float(self.sums[WEIGHT + of]) ** 2 / squares if squares else 0.0
 
     def means(self) -> dict[str, float]:
         """Each metric's mean over the prompts, by weight. Waits for the device, once."""
@@ -116,7 +123,10 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
         "logps/chosen": policy.total[:, 0],
         "lengths/chosen": policy.length[:, 0].float(),
     }
-    if _sides(candidates):
+    sides = _sides(candidates, objective)
+    if "demonstrations" in sides:
+        metrics = {name.replace("chosen", "demonstrations"): value for name, value in metrics.items()}
+    elif policy.total.shape[1] == 1 and sides:
         metrics |= {name.replace("chosen", "rejected"): metrics[name] for name in metrics if name != "loss"}
     if policy.total.shape[1] > 1:
         rejected = rewards[:, 1:].mean(1)
@@ -132,16 +142,20 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
     return metrics
 
 
-def _sides(candidates: Candidates) -> dict[str, Tensor]:
-    """[B] whether a single answer with a label is a chosen one, and whether it is a rejected one; else empty."""
-    label = candidates.columns.get("label")
-    if label is None or candidates.policy.total.shape[1] > 1:
-        return {}
-    return {"chosen": label, "rejected": 1 - label}
+def _sides(candidates: Candidates, objective: Objective) -> dict[str, Tensor]:
+    """[B] how far a row counts in the metrics of each kind, by their last name; empty where each counts in all.
+
+    A single answer with a label is a chosen or a rejected one; beside pairs it is a demonstration.
+    """
+    single, label = candidates.policy.total.shape[1] == 1, candidates.columns.get("label")
+    if objective.demonstrations:
+        names = ("demonstrations",) if single else OF_PAIRS
+        return dict.fromkeys(names, torch.ones_like(candidates.policy.total[:, 0]))
+    return {} if label is None or not single else {"chosen": label, "rejected": 1 - label}
 
 
 def _weight_of(metric: str) -> str:
-    """The name of the sum of weights that a metric of one side is divided by, where there are sides."""
+    """The name of the sum of weights that a metric of one kind of rows is divided by, where there are kinds."""
     return f"{WEIGHT}/{metric.rpartition('/')[2]}"
 
 
