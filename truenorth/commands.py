@@ -79,7 +79,7 @@ def report_command(run_directories: Sequence[Path], out: Path | None) -> None:
 def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bool) -> bool:
     """Print what would be trained on, and say whether a run would start with it.
 
-    Without --model no tokenizer is loaded, and torch is not imported.
+    Without --model no tokenizer is loaded; without --method either, torch is not imported.
     """
     from .data.files import must_exist as rows_must_exist
     from .data.options import DataSettings, Needs
@@ -89,7 +89,13 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
     model, batch_size = asked.pop("model", None), int(asked.pop("batch_size", 8))
     if "chat_template" in asked:
         asked["chat_template"] = read_text(Path(asked["chat_template"]))
-    settings = DataSettings(**asked, needs=Needs(candidates=(1, None)))
+    needs = Needs(candidates=(1, None))
+    if (method := asked.pop("method", None)) is not None:
+        from .job import needs_of
+        from .methods import recipe
+
+        needs = needs_of(recipe(method).objective)
+    settings = DataSettings(**asked, needs=needs)
     console = Console()
     tokenizer = None
     for path in data:

@@ -75,8 +75,10 @@ _SEEN = (
 )  # fmt: skip
 INSPECT: tuple[Flag, ...] = (
     *(replace(flag, panel="Options") for flag in FLAGS if flag.name in _SEEN),
+    Flag("method", "method", "what this method would train on: its rows, and answers it degrades", "METHOD", "any",
+         "Options"),
     Flag("batch-size", "batch_size", "rows to a padded batch, for comparison", "ROWS", "8", "Options"),
-)
+)  # fmt: skip
 GENERATE: tuple[Flag, ...] = (
     replace(FLAGS[0], panel="Options", help="directory or hub name of a model or adapter"),
     Flag("prompt", "prompt", "a prompt; may be given several times", "TEXT ...", panel="Options", short="-p"),

@@ -19,6 +19,11 @@ def test_sharing_saves_all_prompts_but_one_of_each_row() -> None:
     assert found.tokens_saved == pytest.approx(1 - 26 / 56)
 
 
+def test_degraded_versions_share_the_prompt_too() -> None:
+    found = statistics_of(TokenizedRows.of(rows_of([(10, [3, 4])], degraded=1)), Account())
+    assert (found.tokens, found.tokens_unshared) == (10 + 3 + 2 + 4 + 3, 4 * 10 + 3 + 2 + 4 + 3)
+
+
 def test_the_best_answers_are_chosen_and_all_others_rejected() -> None:
     found = statistics_of(rows((1, [5, 7]), (1, [3, 2, 4])), Account())
     assert found.chosen == Lengths(2, 4.0, 3, pytest.approx(3.1), 4.0, pytest.approx(4.9), pytest.approx(4.98), 5)

@@ -41,6 +41,7 @@ def test_degraded_versions_come_back_and_count_as_tokens(tmp_path: Path) -> None
     back = written(tmp_path, (rows, 1.0))
     assert all(same(a, b) for a, b in zip(rows, back, strict=True))
     assert back.lengths.tolist() == [3 + 6 + (1 + 1) + (3 + 2), 1 + 5 + (4 + 3), 7 + 8]
+    assert TokenizedRows.of(rows[:2]).degraded == 2
 
 
 def test_degraded_versions_are_part_of_the_identity_but_no_reference_scores_them() -> None:

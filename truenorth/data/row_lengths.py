@@ -21,7 +21,9 @@ class RowLengths:
 
     @classmethod
     def of(cls, rows: TokenizedRows) -> "RowLengths":
-        lengths = (rows.prompt_lengths, rows.response_lengths, rows.candidates)
+        """Degraded versions count as responses as long as those that they were made from: they are hardly longer."""
+        versions = 1 + rows.degraded
+        lengths = (rows.prompt_lengths, np.repeat(rows.response_lengths, versions), rows.candidates * versions)
         return cls(*(each.astype(np.int64) for each in lengths))
 
     @classmethod

@@ -82,7 +82,8 @@ def statistics_of(rows: TokenizedRows, account: Account) -> Statistics:
     k, first = rows.candidates, rows.first[:-1]
     is_best = np.zeros(len(rows.response_lengths), dtype=bool)
     is_best[first] = True
-    shared, unshared = int(rows.lengths.sum()), int((rows.prompt_lengths * k).sum() + rows.response_lengths.sum())
+    shared = int(rows.lengths.sum())
+    unshared = shared + int((rows.prompt_lengths * (k * (1 + rows.degraded) - 1)).sum())
     duplicates = account.reasons.get("duplicate")
     values, counts = np.unique(k, return_counts=True)
     return Statistics(

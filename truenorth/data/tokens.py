@@ -65,13 +65,14 @@ class TokenizedRows(Sequence[TokenizedRow]):
         self._mapped, self._fetched = mapped, 0
         self._blocks: list[Any] = []  # record batches of SCHEMA
         prompts, responses, candidates, degraded = list[Ints](), list[Ints](), list[Ints](), list[Ints]()
-        shares = list[npt.NDArray[np.float64]]()
+        shares, versions = list[npt.NDArray[np.float64]](), 0
         for block in self._scanned(blocks):
             self._blocks.append(block)
             prompts.append(_lengths(block.column("prompt")))
             responses.append(_lengths(block.column("responses").flatten()))
             candidates.append(_lengths(block.column("responses")))
             degraded.append(_tokens_of(block.column("degraded")))
+            versions += len(block.column("degraded").flatten())
             shares.append(block.column("share").to_numpy().copy())  # else the pages would be read again below
         self._ends = np.cumsum([block.num_rows for block in self._blocks], dtype=np.int64)
         self.prompt_lengths = _joined(prompts, np.int32)  # [R] int32 tokens
@@ -80,6 +81,8 @@ class TokenizedRows(Sequence[TokenizedRow]):
         self.first = _starts(self.candidates)  # [R + 1] int64, where each row's responses begin
         # [R] int32, tokens of all that goes through the model, with the prompt once
         self.lengths = self.prompt_lengths + _sums(self.response_lengths, self.first) + _joined(degraded, np.int32)
+        # M, degraded versions of each response; one number in all rows, 0 for most methods
+        self.degraded = versions // max(1, len(self.response_lengths))
         self.shares = _joined(shares, np.float64)  # [R] float64, how often an epoch takes the row
 
     @classmethod

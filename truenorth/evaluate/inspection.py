@@ -82,8 +82,8 @@ def inspect(
 
 
 def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
-    """Tokens, padding included, of batches of `batch_size` shuffled rows in which each response is a row of its own
-    behind its prompt, padded to the longest of the batch."""
+    """Tokens, padding included, of batches of `batch_size` shuffled rows in which each response, and each degraded
+    version, is a row of its own behind its prompt, padded to the longest of the batch."""
     if not len(rows):
         return 0
     sequences = np.repeat(rows.prompt_lengths, rows.candidates) + rows.response_lengths
@@ -91,7 +91,7 @@ def padded_tokens(rows: TokenizedRows, batch_size: int) -> int:
     order = np.random.default_rng(0).permutation(len(rows))
     starts = np.arange(0, len(order), batch_size)
     most = np.maximum.reduceat(longest[order], starts).astype(np.int64)
-    return int((most * np.add.reduceat(rows.candidates[order], starts)).sum())
+    return int((most * np.add.reduceat(rows.candidates[order], starts)).sum()) * (1 + rows.degraded)
 
 
 def draw(found: Inspection, *, tokenizer: Tokenizer | None, rows: int, colour: bool) -> RenderableType:
@@ -194,6 +194,10 @@ def _row(row: TokenizedRow, tokenizer: Tokenizer, *, colour: bool) -> Iterator[R
         yield Text(f"{name}{score}, {len(response)} tokens", style="dim")
         shade = RESPONSE_COLOURS[min(k, 1)] if colour else None
         yield Padding(tokens(response, tokenizer, colour=shade), (0, 0, 0, 2))
+        m = len(row.degraded) // len(row.responses)
+        for level, version in enumerate(row.degraded[k * m : (k + 1) * m], start=1):
+            yield Text(f"{name}, degraded to level {level}, {len(version)} tokens", style="dim")
+            yield Padding(tokens(version, tokenizer, colour=shade), (0, 0, 0, 2))
     if row.columns:
         yield Text("  ".join(f"{name} {value:g}" for name, value in row.columns.items()), style="dim")
 

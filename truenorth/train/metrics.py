@@ -26,6 +26,8 @@ class Metrics:
     kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
                                       not write it is a drift and can be negative
     lengths/chosen, lengths/rejected  tokens
+    degrees/accuracy                  share of the responses and their degraded versions of which the degree head tells
+                                      how much was deleted; chance is 1 over the number of levels
 
     Of single answers with labels, the good ones are the chosen and the bad ones the rejected: the means are over each,
     and the margin is the difference of both. A label that no row has, has no metrics. Demonstrations beside pairs have
@@ -137,6 +139,9 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
             "logps/rejected": policy.total[:, 1:].mean(1),
             "lengths/rejected": policy.length[:, 1:].float().mean(1),
         }
+    if (logits := candidates.degrees) is not None:
+        levels = torch.arange(logits.shape[-1], device=logits.device)
+        metrics["degrees/accuracy"] = (logits.argmax(-1) == levels).float().mean((1, 2))
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
     return metrics
