@@ -10,13 +10,26 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ["types", "errors", "settings", "contrasts", "files", "proportions", "launch", "pulse", "processes"], 0
     ),
-    **dict.fromkeys(["data", "world"], 1),
-    **dict.fromkeys(["models", "optim"], 2),
+    **dict.fromkeys(["data", "weights", "world"], 1),
+    **dict.fromkeys(["models", "optim", "merges"], 2),
     **dict.fromkeys(["recipe", "run"], 3),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
     **dict.fromkeys(
-        ["session", "outcome", "job", "demo", "cli", "commands", "flags", "planning", "names", "request", "__main__"],
+        [
+            "session",
+            "outcome",
+            "job",
+            "demo",
+            "cli",
+            "commands",
+            "flags",
+            "planning",
+            "names",
+            "request",
+            "merging",
+            "__main__",
+        ],
         6,
     ),
 }

@@ -1,0 +1,104 @@
+"""Tensors read from disk a slice at a time, as float32: a tensor of any size takes the memory of a slice."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .header import FLOATS, Stored
+
+SLICE = 1 << 21  # entries, 8 MB in float32: larger ones leave the processor's cache, and are no faster
+
+Source = Callable[[int, int], Tensor]  # entries [start, end) of a tensor, flat, as float32 where it is of numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """The same entries of a tensor in every checkpoint, flat, float32."""
+
+    models: Sequence[Tensor]
+    base: Tensor | None  # None: the merge takes none
+
+    @property
+    def task_vectors(self) -> list[Tensor]:
+        """models - base."""
+        assert self.base is not None
+        return [model - self.base for model in self.models]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """A tensor of every checkpoint: what a merge sees."""
+
+    name: str
+    numel: int
+    models: Sequence[Source]
+    base: Source | None = None
+    layer: tuple[int, int] | None = None  # which layer it belongs to, of how many; None outside of the layers
+    slice_size: int = SLICE
+
+    def slices(self) -> Iterator[Slice]:
+        """The tensor from its first entry to its last; may be gone through again."""
+        for start in range(0, self.numel, self.slice_size):
+            end = min(start + self.slice_size, self.numel)
+            base = self.base(start, end) if self.base is not None else None
+            yield Slice([model(start, end) for model in self.models], base)
+
+    def vectors(self, model: int) -> "Vectors":
+        """The task vector of one model in slices."""
+        return Vectors(self, model)
+
+
+@dataclass(frozen=True, slots=True)
+class Vectors:
+    """A model's task vector, slice by slice, as often as it is asked for."""
+
+    of: NamedTensor
+    model: int
+
+    def __iter__(self) -> Iterator[Tensor]:
+        assert self.of.base is not None
+        for start in range(0, self.of.numel, self.of.slice_size):
+            end = min(start + self.of.slice_size, self.of.numel)
+            yield self.of.models[self.model](start, end) - self.of.base(start, end)
+
+
+def stored(tensor: Stored) -> Source:
+    """The entries of a tensor in a file."""
+    dtype = torch_dtype(tensor.dtype)
+
+    def read(start: int, end: int) -> Tensor:
+        entries = torch.empty(end - start, dtype=dtype)
+        # unbuffered reads, not a memory map: pages of a map count as the process's memory until it is closed
+        with tensor.file.open("rb", buffering=0) as data:
+            data.seek(tensor.offset + start * entries.element_size())
+            view, done = entries.view(torch.uint8).numpy().data, 0
+            while done < len(view) and (got := data.readinto(view[done:])):
+                done += got
+        if done < len(view):
+            raise OSError(f"{tensor.file} has become shorter while it was read.")
+        return entries.float() if tensor.dtype in FLOATS else entries
+
+    return read
+
+
+def whole(tensor: Stored) -> Tensor:
+    """A tensor of a file in one piece, float32."""
+    return stored(tensor)(0, tensor.numel).view(tensor.shape)
+
+
+def in_memory(tensor: Tensor) -> Source:
+    """The entries of a tensor that is there."""
+    flat = tensor.detach().flatten()
+    return lambda start, end: flat[start:end].float()
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """The dtype that a safetensors file calls so.
+
+    >>> torch_dtype("BF16")
+    torch.bfloat16
+    """
+    others = {"I64": "int64", "I32": "int32", "I16": "int16", "I8": "int8", "U8": "uint8", "BOOL": "bool"}
+    return getattr(torch, (FLOATS | others)[name])
