@@ -13,10 +13,12 @@ from .errors import SettingsError
 from .models.references import REFERENCES, Reference
 from .optim.update import UPDATES, AdamW, Update
 from .settings import Part, Settings, build
-from .types import Candidates
+from .types import Candidates, Measure, Measures
 
-# What an objective may ask for beyond totals and references.
-Reads = Literal["rewards", "wins", "tokens", "degrees", "step"]
+# What an objective may ask for beyond totals: of data, policy and references, or of one of these.
+Reads = Literal["rewards", "wins", "tokens", "reference_entropy", "policy_collision", "degrees", "step"]
+OF_POLICY: Mapping[Reads, Measure] = {"tokens": "tokens", "policy_collision": "collision"}
+OF_REFERENCES: Mapping[Reads, Measure] = {"tokens": "tokens", "reference_entropy": "entropy"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +54,16 @@ class Objective(Part, abc.ABC):
     def name(self) -> str:
         """What messages call it."""
         return type(self).__name__
+
+    @property
+    def of_policy(self) -> Measures:
+        """What the policy has to give besides totals."""
+        return frozenset(OF_POLICY[part] for part in self.reads if part in OF_POLICY)
+
+    @property
+    def of_references(self) -> Measures:
+        """What each reference has to give besides totals."""
+        return frozenset(OF_REFERENCES[part] for part in self.reads if part in OF_REFERENCES)
 
     @property
     def degree_head(self) -> DegreeHead | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from peft import PeftModel
@@ -96,14 +97,15 @@ def begin(
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
     steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
     watch.said(f"{len(train):,} rows, {steps.count:,} steps of {run.batch_size} prompts.")
-    player = _player(recipe, policy)
+    player = player_of(recipe, policy)
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
         field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
         watch.said(
             f"The warm-up takes {late} of the run's {steps.count} steps: the learning rate reaches "
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
-    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding)
+    asked = recipe.objective.of_references
+    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked)
     budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
@@ -157,7 +159,8 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
         return check_first_step(session.player, batch, session.references, precision=precision)
 
 
-def _player(recipe: Recipe, policy: Policy) -> Player:
+def player_of(recipe: Recipe, policy: Policy) -> Player:
+    """The policy as the step trains it, and beside it the head of a method that has one."""
     trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
     log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
     if (asked := recipe.objective.degree_head) is not None:
@@ -167,7 +170,7 @@ def _player(recipe: Recipe, policy: Policy) -> Player:
         optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
         log_probs, trained = reader.log_probs, trained | own
     return Player(
-        log_probs=log_probs,
+        log_probs=partial(log_probs, asked=recipe.objective.of_policy),
         objective=recipe.objective,
         optimizer=optimizer,
         named_parameters=trained,

@@ -10,18 +10,30 @@ Log-probabilities are in nats and float32, whatever the model computes in.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
+Measure = Literal["tokens", "entropy", "collision"]  # what a model gives besides totals, where it is asked for
+Measures = frozenset[Measure]
+NOTHING: Measures = frozenset()
+
 
 @dataclass(frozen=True, slots=True)
 class LogProbs:
-    """Log-probabilities of B * K responses under one model."""
+    """Log-probabilities of B * K responses under one model.
+
+    Entropy and collision are of the next-token distributions p that the response's tokens are drawn from, summed over
+    the tokens, and carry no gradients.
+    """
 
     total: Tensor  # [B, K] nats, summed over the response's tokens
     length: Tensor  # [B, K] tokens of the response, at least 1
+    tokens: Tensor | None = None  # [N] nats, response after response in the order of `length`
+    entropy: Tensor | None = None  # [B, K] sums of -sum_v p_v log p_v as shares of log V; 1 per token is uniform
+    collision: Tensor | None = None  # [B, K] nats, sums of -log sum_v p_v^2
     degrees: Tensor | None = None  # see `Candidates`; only of a policy that is trained to give them
 
     @property
@@ -29,8 +41,21 @@ class LogProbs:
         """[B, K] nats per token."""
         return self.total / self.length
 
+    @property
+    def owner(self) -> Tensor:
+        """[N] int64 in 0..B*K-1, the response that each of `tokens` belongs to.
+
+        >>> LogProbs(Tensor([[-3.0, -1.0]]), Tensor([[2, 1]]), tokens=Tensor([-1.0, -2.0, -1.0])).owner
+        tensor([0, 0, 1])
+        """
+        assert self.tokens is not None, "an objective that reads tokens says so in its `reads`"
+        responses = torch.arange(self.length.numel(), device=self.length.device)
+        lengths = self.length.flatten().long()
+        return responses.repeat_interleave(lengths, output_size=len(self.tokens))  # a size, or a GPU is waited for
+
     def detach(self) -> "LogProbs":
-        return LogProbs(self.total.detach(), self.length)
+        tokens = None if self.tokens is None else self.tokens.detach()
+        return replace(self, total=self.total.detach(), tokens=tokens, degrees=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,18 +64,6 @@ class Scored:
 
     policy: LogProbs
     references: Mapping[str, LogProbs] = field(default_factory=dict[str, LogProbs])
-
-
-@dataclass(frozen=True, slots=True)
-class TokenLogProbs:
-    """Log-probabilities token by token, laid flat over all B * K responses. Only for objectives that read them."""
-
-    owner: Tensor  # [N] int64 in 0..B*K-1, the response that a token belongs to
-    policy: Tensor  # [N] nats, carries gradients
-    references: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [N] nats each
-    kl: Mapping[str, Tensor] = field(
-        default_factory=dict[str, Tensor]
-    )  # [N] nats, KL(policy || reference) per position
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +104,6 @@ class Candidates:
     wins: Tensor | None = None  # [B, K, K] P(row beats column), wins + wins^T = 1
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each: weight, label, margin, ...
     roles: Mapping[str, Scored] = field(default_factory=dict[str, Scored])  # [B, M]: "demonstration", "sample", ...
-    tokens: TokenLogProbs | None = None
     degrees: Tensor | None = None  # [B, K, L, L] logits: at which of L levels is version i of a response degraded?
     step: StepSummary | None = None
 

@@ -1,3 +1,5 @@
+import math
+
 import pytest
 import torch
 
@@ -65,13 +67,79 @@ def test_log_probs_are_the_same_to_the_bit_with_and_without_gradients() -> None:
 
 def test_nothing_is_kept_for_a_backward_pass_that_never_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[bool] = []
-    log_probs = head_module.After.log_probs
+    scores = head_module.After.scores
 
     def spied(self: object, products: torch.Tensor, targets: torch.Tensor, *, errors: bool) -> object:
         kept.append(errors)
-        return log_probs(self, products, targets, errors=errors)  # pyright: ignore[reportArgumentType]
+        return scores(self, products, targets, errors=errors)  # pyright: ignore[reportArgumentType]
 
-    monkeypatch.setattr(head_module.After, "log_probs", spied)
+    monkeypatch.setattr(head_module.After, "scores", spied)
     with torch.no_grad():
         Head(torch.nn.Linear(5, 11), 11).token_log_probs(torch.randn(3, 5), torch.tensor([0, 1, 2]))
     assert kept == [False]
+
+
+def measured(module: torch.nn.Module, hidden: torch.Tensor, head: Head) -> list[torch.Tensor]:
+    """Entropy as a share of log V, and collision in nats, from all probabilities in float64."""
+    logits = module(hidden).double() * head.scale
+    if head.softcap is not None:
+        logits = head.softcap * torch.tanh(logits / head.softcap)
+    p = logits.softmax(-1)
+    return [-(p * p.log()).sum(-1) / math.log(p.shape[-1]), -p.square().sum(-1).log()]
+
+
+@pytest.mark.parametrize(("scale", "softcap"), [(1.0, None), (0.25, None), (1.0, 3.0)])
+@pytest.mark.parametrize("chunk", [1, 3, 100])
+@pytest.mark.parametrize("hooked", [False, True])
+@pytest.mark.parametrize("kept", [0, 10**6])
+def test_measures_in_chunks_are_those_of_all_probabilities(
+    scale: float, softcap: float | None, chunk: int, hooked: bool, kept: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(5, 11)
+    if hooked:
+        module.register_forward_hook(lambda *_: None)
+    hidden, targets = 3 * torch.randn(7, 5), torch.randint(0, 11, (7,))
+    head = Head(module, 11, scale, softcap)
+    monkeypatch.setattr(head_module, "LOGITS_AT_ONCE", 11 * chunk)
+    monkeypatch.setattr(head_module, "ROWS_AT_ONCE", 1)
+    monkeypatch.setattr(head_module, "ERRORS_KEPT", kept)
+    with torch.no_grad():
+        expected = measured(module, hidden, head)
+    for ours, exact in zip(head.token_scores(hidden, targets, ("entropy", "collision"))[1:], expected, strict=True):
+        assert not ours.requires_grad
+        assert torch.allclose(ours.double(), exact, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("hooked", [False, True])
+def test_measures_change_no_bit_of_log_probs_and_gradients(hooked: bool) -> None:
+    torch.manual_seed(0)
+    module = torch.nn.Linear(16, 101)
+    if hooked:
+        module.register_forward_hook(lambda *_: None)
+    hidden, targets = torch.randn(30, 16, requires_grad=True), torch.randint(0, 101, (30,))
+    found = []
+    for measures in ((), ("collision", "entropy")):
+        nats = Head(module, 101).token_scores(hidden, targets, measures)[0]
+        found.append([nats, *torch.autograd.grad(nats.sum(), [hidden, *module.parameters()])])
+    assert all(map(torch.equal, *found))
+
+
+def test_a_uniform_distribution_has_all_the_entropy_there_is() -> None:
+    module = torch.nn.Linear(4, 50)
+    torch.nn.init.zeros_(module.weight)
+    torch.nn.init.zeros_(module.bias)
+    _, entropy, collision = Head(module, 50).token_scores(
+        torch.randn(3, 4), torch.tensor([0, 1, 2]), ("entropy", "collision")
+    )
+    assert torch.allclose(entropy, torch.ones(3), rtol=0, atol=1e-6)
+    assert torch.allclose(collision, torch.full((3,), math.log(50)), rtol=0, atol=1e-6)
+
+
+def test_a_certain_distribution_has_neither_entropy_nor_chance() -> None:
+    module = torch.nn.Linear(1, 50, bias=False)
+    module.weight.data = torch.tensor([[1e4]] + [[-1e4]] * 49)
+    _, entropy, collision = Head(module, 50).token_scores(
+        torch.ones(1, 1), torch.tensor([7]), ("entropy", "collision")
+    )
+    assert entropy.item() == collision.item() == 0

@@ -1,5 +1,8 @@
 """Every architecture we list is scored exactly, and is shared or padded as the table in the docs says."""
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -7,7 +10,7 @@ from transformers import PreTrainedModel
 
 from tests.tiny import PADDED, SHARING, rows_of, tiny_model
 from truenorth.data.packing import PackedBatch, pack
-from truenorth.models.logprobs import base_of, unpack
+from truenorth.models.logprobs import Scorer, base_of, unpack
 from truenorth.models.policy import Policy
 from truenorth.models.probe import scorer_for, with_checked_kernels
 from truenorth.models.storage import store_frozen
@@ -18,14 +21,21 @@ QUICK = ["llama", "gpt2", "gemma2", "gpt_oss", "bloom"]  # one of each way throu
 EVERY = [pytest.param(name, marks=[] if name in QUICK else pytest.mark.slow) for name in [*SHARING, *PADDED]]
 
 
+def plain_logits(model: PreTrainedModel, batch: PackedBatch) -> list[Tensor]:
+    """Per response [n, V], by one ordinary unpadded forward each."""
+    return [
+        model(input_ids=sequence[None], use_cache=False).logits[0, -length:].float()
+        for sequence, length in zip(unpack(batch), batch.length.flatten().tolist(), strict=True)
+    ]
+
+
 def plain_log_probs(model: PreTrainedModel, batch: PackedBatch) -> list[Tensor]:
-    """Per response [n] nats, by one ordinary unpadded forward each."""
-    nats: list[Tensor] = []
+    """Per response [n] nats."""
     targets = batch.targets.split(batch.length.flatten().tolist())
-    for sequence, target in zip(unpack(batch), targets, strict=True):
-        logits = model(input_ids=sequence[None], use_cache=False).logits[0, -len(target) :].float()
-        nats.append(logits.log_softmax(-1).gather(1, target[:, None])[:, 0])
-    return nats
+    return [
+        logits.log_softmax(-1).gather(1, target[:, None])[:, 0]
+        for logits, target in zip(plain_logits(model, batch), targets, strict=True)
+    ]
 
 
 @pytest.mark.parametrize("architecture", EVERY)
@@ -39,6 +49,24 @@ def test_sums_equal_one_plain_forward_per_response(architecture: str) -> None:
     assert float((scored.total.flatten().double() - expected).abs().max()) < 1e-4 + 6.1e-5
     assert scored.total.dtype == torch.float32
     assert scored.length.tolist() == [list(responses) for _, responses in SHAPES]
+
+
+@pytest.mark.parametrize("architecture", EVERY)
+def test_measures_equal_those_of_one_plain_forward_per_response(architecture: str) -> None:
+    model, batch = tiny_model(architecture), pack(rows_of(SHAPES))
+    whole = Policy(
+        model, Scorer(model, None, shared=False), "float32"
+    )  # what a model without a known head falls back to
+    policies = [Policy.of(tiny_model(architecture), "float32"), whole]
+    with torch.no_grad():
+        plain = torch.cat(plain_logits(model, batch)).double().log_softmax(-1)
+        scored = [policy.log_probs(batch, frozenset({"tokens", "entropy", "collision"})) for policy in policies]
+    entropy = -(plain.exp() * plain).sum(-1) / math.log(plain.shape[-1])
+    for found in scored:
+        assert torch.allclose(found.tokens.double(), plain.gather(1, batch.targets[:, None])[:, 0], rtol=0, atol=1e-3)
+        for measure, expected in (("entropy", entropy), ("collision", -(2 * plain).logsumexp(-1))):
+            sums = torch.zeros(batch.length.numel(), dtype=torch.float64).index_add(0, batch.owner, expected)
+            assert torch.allclose(getattr(found, measure).flatten().double(), sums, rtol=0, atol=1e-3), measure
 
 
 @pytest.mark.parametrize("architecture", EVERY)
@@ -121,8 +149,6 @@ def test_dropout_is_off_while_training_unless_asked_for() -> None:
 
 
 def test_rows_of_like_length_are_padded_together_and_come_back_in_order() -> None:
-    from dataclasses import replace
-
     model = tiny_model("bloom")
     scorer, batch = scorer_for(model), pack(rows_of(SHAPES))
     entered: list[int] = []
@@ -130,9 +156,9 @@ def test_rows_of_like_length_are_padded_together_and_come_back_in_order() -> Non
         lambda _, __, named: entered.append(named["input_ids"].numel()), with_kwargs=True
     )
     with torch.no_grad():
-        apart, in_parts = scorer.token_log_probs(batch), sum(entered)
+        apart, in_parts = scorer.token_scores(batch)[0], sum(entered)
         entered.clear()
-        together = replace(scorer, one_call=True).token_log_probs(batch)
+        together = replace(scorer, one_call=True).token_scores(batch)[0]
     assert len(entered) == 1
     assert in_parts <= 1.25 * sum(len(sequence) for sequence in unpack(batch)) < entered[0]
     assert torch.allclose(apart, together, rtol=0, atol=1e-5)

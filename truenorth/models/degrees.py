@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from ..data.packing import PackedBatch
-from ..types import LogProbs
-from .logprobs import total_by_response
+from ..types import NOTHING, LogProbs, Measures
+from .logprobs import by_response
 from .policy import Policy
 
 
@@ -32,12 +32,12 @@ class DegreeReader:
             nn.init.zeros_(parameter)
         return cls(policy, head)
 
-    def log_probs(self, batch: PackedBatch) -> LogProbs:
+    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
         """As `Policy.log_probs`, of a batch with L - 1 degraded versions of each response."""
         batch = batch.to(self.policy.device)
         with self.policy.autocast():
-            nats, states = self.policy.scorer.with_states(batch)
-        return replace(total_by_response(nats, batch), degrees=self.logits(states))
+            scores, states = self.policy.scorer.with_states(batch, asked)
+        return replace(by_response(scores, batch, asked), degrees=self.logits(states))
 
     def logits(self, states: Tensor) -> Tensor:
         """[..., D] -> [..., L] float32. States have a norm of about the root of D, which is divided out: the same

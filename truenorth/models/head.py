@@ -5,8 +5,9 @@ errors are kept in the precision of the matrix products where they are small, an
 A frozen head needs none of this: then the forward pass takes the gradient of the hidden states along.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
+from math import log
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from torch.distributed.tensor import DTensor
 from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 from transformers import PreTrainedModel
+
+from ..types import Measure
 
 LOGITS_AT_ONCE = 2**24  # entries, 64 MB in float32; but at least
 ON_A_GPU = 2**27  # which multiplies so few rows slower than it could
@@ -34,20 +37,23 @@ class Head:
 
     def token_log_probs(self, hidden: Tensor, targets: Tensor) -> Tensor:
         """[N, D] hidden states, [N] tokens -> [N] nats, float32."""
+        return self.token_scores(hidden, targets)[0]
+
+    def token_scores(self, hidden: Tensor, targets: Tensor, measures: Sequence[Measure] = ()) -> tuple[Tensor, ...]:
+        """[N, D] hidden states, [N] tokens -> [N] nats, and [N] for each of `measures`, one of MEASURES. Float32."""
         rows = max(ROWS_AT_ONCE, (ON_A_GPU if hidden.is_cuda else LOGITS_AT_ONCE) // self.vocabulary)
-        after = After(self.scale, self.softcap, rows)
+        after = After(self.scale, self.softcap, rows, tuple(measures))
         if _is_plain(self.module):
             weight, bias = self.module.weight, self.module.bias
-            return _TokenLogProbs.apply(hidden, weight, bias, targets, (after, torch.is_grad_enabled()))
+            return _TokenScores.apply(hidden, weight, bias, targets, (after, torch.is_grad_enabled()))
         through = [
             checkpoint(self._through_module, hidden[c], targets[c], after, use_reentrant=False)
             for c in after.chunks(len(targets))
         ]
-        return torch.cat(through)
+        return tuple(map(torch.cat, zip(*through, strict=True)))
 
-    def _through_module(self, hidden: Tensor, targets: Tensor, after: "After") -> Tensor:
-        logits = after.logits(self.module(hidden))
-        return logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
+    def _through_module(self, hidden: Tensor, targets: Tensor, after: "After") -> tuple[Tensor, ...]:
+        return scores_of(after.logits(self.module(hidden)), targets, after.measures)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class After:
     scale: float
     softcap: float | None
     rows: int
+    measures: tuple[Measure, ...] = ()
 
     def chunks(self, count: int) -> Generator[slice]:
         yield from (slice(i, i + self.rows) for i in range(0, count, self.rows))
@@ -68,24 +75,55 @@ class After:
             logits = logits * self.scale
         return logits if self.softcap is None else self.softcap * torch.tanh(logits / self.softcap)
 
-    def log_probs(self, products: Tensor, targets: Tensor, *, errors: bool) -> tuple[Tensor, Tensor | None]:
-        """[n, V] the layer's output, [n] tokens -> [n] nats and, if asked, [n, V] their gradient by that output.
+    def scores(self, products: Tensor, targets: Tensor, *, errors: bool) -> tuple[tuple[Tensor, ...], Tensor | None]:
+        """[n, V] the layer's output, [n] tokens -> [n] nats and measures; if asked, [n, V] the nats' gradient by it.
 
         Overwrites `products`.
         """
         logits, targets = self.logits(products), targets[:, None]
         slope = None if self.softcap is None else 1 - (logits / self.softcap).square()
         at, peak = logits.gather(1, targets), logits.amax(1, keepdim=True)
-        shares = logits.sub_(peak).exp_()
+        logits.sub_(peak)
+        shares = logits.exp() if self.measures else logits.exp_()
         total = shares.sum(1, keepdim=True)
         nats = (at - (total.log() + peak))[:, 0]
+        scores = nats, *(MEASURES[measure](logits, shares, total[:, 0]) for measure in self.measures)
         if not errors:
-            return nats, None
+            return scores, None
         gradient = shares.mul_(-self.scale / total)
         gradient.scatter_add_(1, targets, torch.full_like(at, self.scale))
         if slope is not None:
             gradient.mul_(slope)
-        return nats, gradient.to(products.dtype)
+        return scores, gradient.to(products.dtype)
+
+
+# Of next-token distributions: [n, V] logits less their peak, [n, V] their exponentials, [n] the sums of these -> [n].
+
+
+def _entropy(logits: Tensor, shares: Tensor, total: Tensor) -> Tensor:
+    """-sum_v p_v log p_v as a share of log V: 1 is uniform."""
+    return (total.log() - torch.linalg.vecdot(shares, logits) / total) / log(logits.shape[1])
+
+
+def _collision(_: Tensor, shares: Tensor, total: Tensor) -> Tensor:
+    """-log sum_v p_v^2 in nats, the entropy of collisions: log V is uniform."""
+    return 2 * total.log() - torch.linalg.vecdot(shares, shares).log()
+
+
+MEASURES: Mapping[Measure, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"entropy": _entropy, "collision": _collision}
+
+
+def scores_of(logits: Tensor, targets: Tensor, measures: Sequence[Measure]) -> tuple[Tensor, ...]:
+    """[n, V] float32 logits, [n] tokens -> [n] nats with gradients, and [n] for each of `measures` without."""
+    nats = logits.gather(1, targets[:, None])[:, 0] - logits.logsumexp(1)
+    if not measures:
+        return (nats,)
+    parts: list[tuple[Tensor, ...]] = []
+    for part in logits.detach().split(ROWS_AT_ONCE):
+        part = part - part.amax(1, keepdim=True)
+        shares = part.exp()
+        parts.append(tuple(MEASURES[measure](part, shares, shares.sum(1)) for measure in measures))
+    return nats, *map(torch.cat, zip(*parts, strict=True))
 
 
 def _is_plain(module: nn.Module) -> bool:
@@ -94,13 +132,13 @@ def _is_plain(module: nn.Module) -> bool:
     return type(module) is nn.Linear and not hooked and not isinstance(module.weight, DTensor)
 
 
-class _TokenLogProbs(torch.autograd.Function):
-    """[N] nats of `targets` under a linear head, float32."""
+class _TokenScores(torch.autograd.Function):
+    """[N] nats of `targets` under a linear head, and [N] for each measure of it, float32."""
 
     @staticmethod
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor, how: tuple[After, bool]
-    ) -> Tensor:
+    ) -> tuple[Tensor, ...]:
         (after, gradients), kind = how, hidden.device.type
         ctx.given, ctx.after = hidden.dtype, after
         among = torch.promote_types(hidden.dtype, weight.dtype)
@@ -108,22 +146,24 @@ class _TokenLogProbs(torch.autograd.Function):
         ctx.frozen = not any(ctx.needs_input_grad[1:3])
         size = len(targets) * len(weight) * ctx.dtype.itemsize
         keep = gradients and (ctx.frozen or size <= ERRORS_KEPT)
-        nats: list[Tensor] = []
+        scores: list[tuple[Tensor, ...]] = []
         kept: list[Tensor] = []  # of each chunk: its errors; of a frozen head the gradient of its hidden states
         with torch.autocast(kind, enabled=False):
             h, w = hidden.to(ctx.dtype), weight.to(ctx.dtype)
             b = None if bias is None else bias.to(ctx.dtype)
             for c in after.chunks(len(targets)):
-                found, errors = after.log_probs(linear(h[c], w, b), targets[c], errors=keep)
-                nats.append(found)
+                found, errors = after.scores(linear(h[c], w, b), targets[c], errors=keep)
+                scores.append(found)
                 if errors is not None:
                     kept.append(errors @ w if ctx.frozen else errors)
         ctx.save_for_backward(h, weight, bias, targets, *kept)
-        return torch.cat(nats)
+        nats, *measured = map(torch.cat, zip(*scores, strict=True))
+        ctx.mark_non_differentiable(*measured)
+        return nats, *measured
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, by_log_probs: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, by_log_probs: Tensor, *_: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
         h, weight, bias, targets, *kept = ctx.saved_tensors
         by_nats = by_log_probs[:, None]
         if ctx.frozen:
@@ -134,7 +174,7 @@ class _TokenLogProbs(torch.autograd.Function):
         by_weight = torch.zeros_like(weight, dtype=torch.float32)
         by_bias = None if bias is None else torch.zeros_like(bias, dtype=torch.float32)
         for i, c in enumerate(ctx.after.chunks(len(targets))):
-            errors = kept[i] if kept else ctx.after.log_probs(linear(h[c], w, b), targets[c], errors=True)[1]
+            errors = kept[i] if kept else ctx.after.scores(linear(h[c], w, b), targets[c], errors=True)[1]
             by_hidden[c] = (errors @ w) * by_nats[c]
             by_weight += errors.T @ (h[c] * by_nats[c]).to(ctx.dtype)
             if by_bias is not None:

@@ -10,9 +10,9 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from ..data.packing import PackedBatch, by_version
-from ..types import LogProbs
+from ..types import NOTHING, LogProbs, Measure, Measures
 from .attention import PackedMask
-from .head import Head, head_of
+from .head import MEASURES, Head, head_of, scores_of
 
 Model = PreTrainedModel | PeftModel
 PADDING = 0.25  # of the tokens in rows that are padded together
@@ -29,36 +29,40 @@ class Scorer:
     head: Head | None  # None: the model's own logits, whole
     shared: bool  # prompts stand once; False: padded rows
     fallback: str = ""  # why not shared, for the user
-    entry: Callable[[PackedBatch], Tensor] | None = None  # token_log_probs of a model whose weights are sharded
+    entry: Callable[[PackedBatch, Measures], tuple[Tensor, ...]] | None = None  # `token_scores` of shards
     one_call: bool = False  # padded rows stay together: other processes wait for each call of the model
 
-    def __call__(self, batch: PackedBatch) -> LogProbs:
-        """Score every response of `batch`: [B, K] totals in float32 nats and lengths in tokens."""
-        return total_by_response((self.entry or self.token_log_probs)(batch), batch)
+    def __call__(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
+        """Score every response of `batch`: [B, K] totals in float32 nats, lengths in tokens, and what is `asked`."""
+        return by_response((self.entry or self.token_scores)(batch, asked), batch, asked)
 
     def on(self, model: Model) -> "Scorer":
         """The same way of scoring for a copy of the model, with the copy's own head."""
         return replace(self, model=model, head=None if self.head is None else head_of(base_of(model)))
 
-    def token_log_probs(self, batch: PackedBatch) -> Tensor:
-        """[N] float32 nats, one per response token, in the batch's order."""
+    def token_scores(self, batch: PackedBatch, asked: Measures = NOTHING) -> tuple[Tensor, ...]:
+        """[N] float32 nats, one per response token, in the batch's order; then [N] for each of `MEASURES` asked."""
         if self.shared:
             assert self.head is not None
-            return self.head.token_log_probs(self._packed_hidden(batch)[batch.predictor], batch.targets)
-        return self._by_sequence(batch)[0]
+            hidden = self._packed_hidden(batch)[batch.predictor]
+            return self.head.token_scores(hidden, batch.targets, _in_order(asked))
+        return self._by_sequence(batch, asked)[0]
 
-    def with_states(self, batch: PackedBatch) -> tuple[Tensor, Tensor]:
-        """[N] nats as of `token_log_probs`, and [B, K, 1 + M, D] the hidden states at the batch's `last` inputs."""
+    def with_states(self, batch: PackedBatch, asked: Measures = NOTHING) -> tuple[tuple[Tensor, ...], Tensor]:
+        """What `token_scores` gives, and [B, K, 1 + M, D] the hidden states at the batch's `last` inputs."""
         assert batch.last is not None, "the batch has degraded versions"
         if self.shared:
             assert self.head is not None
             hidden = self._packed_hidden(batch)
-            return self.head.token_log_probs(hidden[batch.predictor], batch.targets), hidden[batch.last]
-        nats, states = self._by_sequence(batch, states=True)
-        return nats, by_version(states.view(batch.prompts, -1, states.shape[-1]), batch.candidates)
+            scores = self.head.token_scores(hidden[batch.predictor], batch.targets, _in_order(asked))
+            return scores, hidden[batch.last]
+        scores, states = self._by_sequence(batch, asked, states=True)
+        return scores, by_version(states.view(batch.prompts, -1, states.shape[-1]), batch.candidates)
 
-    def _by_sequence(self, batch: PackedBatch, *, states: bool = False) -> tuple[Tensor, Tensor]:
-        """[N] nats, and if asked [S, D] the state at each sequence's last input, from padded rows."""
+    def _by_sequence(
+        self, batch: PackedBatch, asked: Measures, *, states: bool = False
+    ) -> tuple[tuple[Tensor, ...], Tensor]:
+        """`token_scores` from padded rows, and if wanted [S, D] the state at each sequence's last input."""
         sequences, targets = unpack(batch), _targets(batch)
         sizes = [len(sequence) for sequence in sequences]
         parts = [list(range(len(sizes)))] if self.one_call else alike(sizes)
@@ -66,28 +70,28 @@ class Scorer:
         last: dict[int, Tensor] = {}
         for part in parts:
             here = [targets[i] for i in part]
-            scored, ends = self._padded([sequences[i] for i in part], here, states=states)
-            found |= zip(part, scored.split([len(t) for t in here]), strict=True)
+            scored, ends = self._padded([sequences[i] for i in part], here, asked, states=states)
+            found |= zip(part, scored.split([len(t) for t in here], dim=1), strict=True)
             last |= zip(part, ends, strict=False)
         order = range(len(sizes))
-        nats = torch.cat([found[i] for i in order])
-        return nats, torch.stack([last[i] for i in order]) if states else nats[:0]
+        scores = torch.cat([found[i] for i in order], dim=1)
+        return scores.unbind(), torch.stack([last[i] for i in order]) if states else scores[:, :0]
 
     def _padded(
-        self, sequences: Sequence[Tensor], targets: Sequence[Tensor], *, states: bool
+        self, sequences: Sequence[Tensor], targets: Sequence[Tensor], asked: Measures, *, states: bool
     ) -> tuple[Tensor, Tensor]:
-        """Nats of each sequence's targets, which its last inputs predict, [all targets]; [S, D] the last states."""
+        """Nats of each sequence's targets, which its last inputs predict, above what is asked of them,
+        [1 + asked, all targets]; [S, D] the last states."""
         rows, real, places = _pad(sequences, targets)
         wanted, ends = torch.cat(list(targets)), real.sum(1) - 1
         if self.head is None:
             output = self.model(input_ids=rows, attention_mask=real, use_cache=False, output_hidden_states=states)
-            at = output.logits.flatten(0, 1)[places].float()
-            nats = at.gather(1, wanted[:, None])[:, 0] - at.logsumexp(1)
+            scores = scores_of(output.logits.flatten(0, 1)[places].float(), wanted, _in_order(asked))
             hidden = output.hidden_states[-1] if states else rows[..., None]
         else:
             hidden = backbone(self.model)(input_ids=rows, attention_mask=real, use_cache=False).last_hidden_state
-            nats = self.head.token_log_probs(hidden.flatten(0, 1)[places], wanted)
-        return nats, hidden[torch.arange(len(rows), device=rows.device), ends]
+            scores = self.head.token_scores(hidden.flatten(0, 1)[places], wanted, _in_order(asked))
+        return torch.stack(scores), hidden[torch.arange(len(rows), device=rows.device), ends]
 
     def _packed_hidden(self, batch: PackedBatch) -> Tensor:
         """[T, D] hidden states after the last layer."""
@@ -96,6 +100,21 @@ class Scorer:
             input_ids=batch.tokens[None], position_ids=batch.positions[None], attention_mask=mask, use_cache=False
         )
         return output.last_hidden_state[0]
+
+
+def by_response(scores: Sequence[Tensor], batch: PackedBatch, asked: Measures) -> LogProbs:
+    """What `token_scores` gives, [N] each -> per response."""
+    nats, *measured = scores
+    sums: dict[str, Tensor] = {
+        name: total_by_response(values, batch).total for name, values in zip(_in_order(asked), measured, strict=True)
+    }
+    found = total_by_response(nats, batch)
+    return replace(found, tokens=nats, **sums) if "tokens" in asked else replace(found, **sums)
+
+
+def _in_order(asked: Measures) -> tuple[Measure, ...]:
+    """What is asked of the distributions, in the order in which it is given."""
+    return tuple(measure for measure in MEASURES if measure in asked)
 
 
 def total_by_response(token_log_probs: Tensor, batch: PackedBatch) -> LogProbs:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data.packing import PackedBatch
 from ..errors import ModelError
-from ..types import LogProbs
+from ..types import NOTHING, LogProbs, Measures
 from .logprobs import Model
 from .modes import evaluating
 from .policy import Policy
@@ -46,8 +46,8 @@ class Follower(abc.ABC):
         """theta <- share * theta_policy + (1 - share) * theta."""
 
     @abc.abstractmethod
-    def log_probs(self, batch: PackedBatch) -> LogProbs:
-        """[B, K] nats and lengths of every response in `batch`, without gradients."""
+    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
+        """[B, K] nats and lengths of every response in `batch`, and what is `asked` besides, without gradients."""
 
     @abc.abstractmethod
     def tensors(self) -> Mapping[str, Tensor]:
@@ -79,8 +79,8 @@ class FollowingModel(Follower):
                 tensor.lerp_(ours, self.share)
 
     @torch.no_grad()
-    def log_probs(self, batch: PackedBatch) -> LogProbs:
-        return self._copy.log_probs(batch)
+    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
+        return self._copy.log_probs(batch, asked)
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._tensors
@@ -114,9 +114,9 @@ class FollowingAdapter(Follower):
             self._weights[a], self._weights[b] = _shortened(stacked_a, stacked_b, kept)
 
     @torch.no_grad()
-    def log_probs(self, batch: PackedBatch) -> LogProbs:
+    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
         with evaluating(self._adapted.model), self._in_its_place():
-            return self._adapted.log_probs(batch)
+            return self._adapted.log_probs(batch, asked)
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._weights

@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 
 from ..data.packing import PackedBatch
-from ..types import LogProbs
+from ..types import NOTHING, LogProbs, Measures
 from .attention import NAME
 from .logprobs import Model, Scorer, base_of
 from .probe import scorer_for, with_checked_kernels
@@ -38,10 +38,10 @@ class Policy:
     def device(self) -> torch.device:
         return base_of(self.model).device
 
-    def log_probs(self, batch: PackedBatch) -> LogProbs:
-        """[B, K] nats and lengths of every response in `batch`."""
+    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
+        """[B, K] nats and lengths of every response in `batch`, and what is `asked` besides."""
         with self.autocast():
-            return self.scorer(batch.without_degraded().to(self.device))
+            return self.scorer(batch.without_degraded().to(self.device), asked)
 
     def autocast(self) -> torch.autocast:
         """The precision of the matrix products; log-probs are float32 in any case."""

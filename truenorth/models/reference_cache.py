@@ -1,40 +1,68 @@
-"""Log-probs of a reference, computed once and kept on disk: one float32 per response, NaN where not yet computed."""
+"""What a reference says of rows, computed once and kept on disk: float32 numbers, NaN where not yet computed."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from ..data.loader import Indices, batches
 from ..data.packing import PackedBatch, to_device
 from ..data.tokens import TokenizedRows
 from ..errors import NumericsError
 from ..processes import ALONE, Group
-from ..types import LogProbs
+from ..types import NOTHING, LogProbs, Measures
 from .policy import Policy
 
 AT_ONCE = 4096  # rows that are sorted into micro-batches together
 
 
-class ReferenceCache:
-    """The log-probs of every response of `rows` under one reference, in a file that outlives the run."""
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The numbers of all rows, end to end in a file."""
 
-    def __init__(self, file: Path, rows: TokenizedRows, *, writes: bool = True) -> None:
-        self.file, self.rows = file, rows
-        self._first = rows.first  # [R + 1], where each row's responses begin
+    numbers: npt.NDArray[np.float32]
+    first: npt.NDArray[np.int64]  # [R + 1], where each row's numbers begin
+
+    @classmethod
+    def open(cls, file: Path, first: npt.NDArray[np.int64], *, writes: bool) -> "Kept":
         if not file.exists():
-            _create(file, int(self._first[-1]))
+            _create(file, int(first[-1]))
         # All but the first process keep what is computed now to themselves; the first writes it down.
-        self._nats = np.load(file, mmap_mode="r+" if writes else "c", allow_pickle=False)
+        return cls(np.load(file, mmap_mode="r+" if writes else "c", allow_pickle=False), first)
+
+    def of(self, row: int) -> npt.NDArray[np.float32]:
+        """The numbers of one row; writing to them writes to the file."""
+        return self.numbers[self.first[row] : self.first[row + 1]]
+
+    def missing(self) -> npt.NDArray[np.bool_]:
+        """[R] whether any number of a row is: a kill may cut a row."""
+        return np.isnan(np.add.reduceat(self.numbers, self.first[:-1]))
+
+
+class ReferenceCache:
+    """The log-probs of every response of `rows` under one reference, in a file that outlives the run.
+
+    What is `asked` besides stands in files of its own beside it, named after it, so that totals serve every objective.
+    """
+
+    def __init__(self, file: Path, rows: TokenizedRows, *, asked: Measures = NOTHING, writes: bool = True) -> None:
+        self.rows = rows
+        self._kept = {"total": Kept.open(file, rows.first, writes=writes)}
+        for name in sorted(asked):
+            first = _first_tokens(rows) if name == "tokens" else rows.first
+            self._kept[name] = Kept.open(file.with_suffix(f".{name}{file.suffix}"), first, writes=writes)
+        self.asked = asked
 
     def missing(self, indices: Indices) -> npt.NDArray[np.int64]:
-        """Those of the rows whose log-probs are not computed yet, each once."""
+        """Those of the rows of which something is not computed yet, each once."""
         wanted = np.unique(np.asarray(indices, dtype=np.int64))
-        sums = np.add.reduceat(self._nats, self._first[:-1])  # [R], NaN where any response is: a kill may cut a row
-        return wanted[np.isnan(sums[wanted])]
+        lacking = np.logical_or.reduce([kept.missing() for kept in self._kept.values()])
+        return wanted[lacking[wanted]]
 
     @torch.no_grad()
     def fill(self, indices: Indices, reference: Policy, *, budget: int, group: Group = ALONE) -> int:
@@ -47,32 +75,57 @@ class ReferenceCache:
         for start in range(0, len(missing), AT_ONCE):
             rows = missing[start : start + AT_ONCE].tolist()
             for batch in batches(self.rows, rows, budget=budget, part=group.rank, parts=group.size):
-                totals = reference.log_probs(batch).total.cpu().numpy()
-                for found, nats in group.gather(((), totals[:0]) if batch.filler else (batch.rows, totals)):
-                    self._keep(found, nats)
-        self._nats.flush()
+                found = self._by_row(reference.log_probs(batch, self.asked))
+                for of_rows, numbers in group.gather(((), {}) if batch.filler else (batch.rows, found)):
+                    self._keep(of_rows, numbers)
+        for kept in self._kept.values():
+            if isinstance(kept.numbers, np.memmap):
+                kept.numbers.flush()
         return len(missing)
 
-    def _keep(self, rows: Sequence[int], totals: np.ndarray) -> None:
-        """Store [B, K] nats of `rows`. Raises NumericsError where they are no numbers."""
-        for i, total in zip(rows, totals, strict=True):
-            if not np.isfinite(total).all():
-                raise NumericsError(
-                    f"the reference gives {self.rows[i].file}, row {self.rows[i].row} the log-probs "
-                    f"{total.tolist()}. Its weights are broken, or they need --precision float32."
-                )
-            self._nats[self._first[i] : self._first[i + 1]] = total
+    def _by_row(self, found: LogProbs) -> dict[str, list[npt.NDArray[np.float32]]]:
+        """By name the numbers of each row, as they are kept."""
+        tokens = found.length.sum(1).tolist()
+        parts = dict[str, list[npt.NDArray[np.float32]]]()
+        for name in self._kept:
+            numbers: Tensor = getattr(found, name).cpu()
+            parts[name] = [part.numpy() for part in (numbers.split(tokens) if name == "tokens" else numbers)]
+        return parts
+
+    def _keep(self, rows: Sequence[int], found: Mapping[str, Sequence[npt.NDArray[np.float32]]]) -> None:
+        """Store what is new of `rows`. Raises NumericsError where it is no number."""
+        for name, numbers in found.items():
+            for i, new in zip(rows, numbers, strict=True):
+                if not np.isfinite(new).all():
+                    what = "log-probs" if name == "total" else name
+                    raise NumericsError(
+                        f"the reference gives {self.rows[i].file}, row {self.rows[i].row} the {what} "
+                        f"{new.tolist()}. Its weights are broken, or they need --precision float32."
+                    )
+                kept = self._kept[name].of(i)
+                kept[:] = np.where(np.isnan(kept), new, kept)  # what other runs have read stays as it is
 
     def log_probs(self, batch: PackedBatch) -> LogProbs:
-        """[B, K] nats of a batch packed from this cache's rows."""
-        nats = np.stack([self._nats[self._first[i] : self._first[i + 1]] for i in batch.rows])
-        assert not np.isnan(nats).any(), "a row is trained on whose reference was not computed"
-        return LogProbs(to_device(torch.from_numpy(nats), batch.length.device), batch.length)
+        """[B, K] nats of a batch packed from this cache's rows, and what was asked for."""
+        read = dict[str, Tensor]()
+        for name, kept in self._kept.items():
+            parts = [kept.of(i) for i in batch.rows]
+            numbers = np.concatenate(parts) if name == "tokens" else np.stack(parts)
+            assert not np.isnan(numbers).any(), "a row is trained on whose reference was not computed"
+            read[name] = to_device(torch.from_numpy(numbers), batch.length.device)
+        return LogProbs(length=batch.length, **read)
 
 
-def _create(file: Path, responses: int) -> None:
+def _first_tokens(rows: TokenizedRows) -> npt.NDArray[np.int64]:
+    """[R + 1] where the tokens of each row's responses begin, if all responses stand end to end."""
+    ends = np.concatenate([[0], np.cumsum(rows.response_lengths, dtype=np.int64)])
+    return ends[rows.first]
+
+
+def _create(file: Path, numbers: int) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f"{file.name}.{os.getpid()}.new")
-    with new.open("wb") as out:
-        np.save(out, np.full(responses, np.nan, dtype=np.float32), allow_pickle=False)
+    mapped = np.lib.format.open_memmap(new, mode="w+", dtype=np.float32, shape=(numbers,))
+    mapped[:] = np.nan  # in place: of two million rows, tokens take gigabytes
+    mapped.flush()
     new.replace(file)

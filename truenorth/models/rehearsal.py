@@ -171,7 +171,7 @@ class Rehearsal:
         return text.num_hidden_layers * text.num_attention_heads * width
 
     def _log_probs(self, shape: Shape) -> Tensor:
-        """[N] what `Scorer.token_log_probs` gives."""
+        """[N] nats, the first of what `Scorer.token_scores` gives."""
         size = (1, shape.tokens) if self.shared else (shape.sequences, shape.longest)
         inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.int64), "use_cache": False}
         if self.shared:

@@ -13,7 +13,7 @@ from ..data.loader import Indices
 from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError
-from ..types import LogProbs
+from ..types import NOTHING, LogProbs, Measures
 from .load import config_of, load_model
 from .logprobs import Model
 from .modes import evaluating
@@ -41,6 +41,7 @@ class Start:
     budget: int  # tokens per micro-batch
     trust_remote_code: bool = False
     sharding: Sharding = WHOLE  # of the policy, and of whatever is loaded besides
+    asked: Measures = NOTHING  # what each reference has to give besides totals
 
     @property
     def precision(self) -> Precision:
@@ -102,17 +103,17 @@ def score_references(
                 for found, log_probs in zip(scores, _computed(reference, start, used), strict=True):
                     found[name] = log_probs
             case OtherModel(path=path):
-                live = _no_gradients(_other(path, start).log_probs)
+                live = _live(_other(path, start).log_probs, start)
                 for found in scores:
                     found[name] = live
             case Frozen():
-                live = _no_gradients(_frozen(start))
+                live = _live(_frozen(start), start)
                 for found in scores:
                     found[name] = live
             case Moving():
                 assert followers is not None
                 for found in scores:
-                    found[name] = followers[name].log_probs
+                    found[name] = _live(followers[name].log_probs, start)
             case _:
                 raise SettingsError(f"{type(reference).__name__} is no reference that training knows how to score.")
     return scores
@@ -157,8 +158,9 @@ def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
     return total
 
 
-def _no_gradients(scores: Scores) -> Scores:
-    return torch.no_grad()(scores)
+def _live(log_probs: Callable[[PackedBatch, Measures], LogProbs], start: Start) -> Scores:
+    """What scores with a model, and gives what is asked of references, without gradients."""
+    return torch.no_grad()(lambda batch: log_probs(batch, start.asked))
 
 
 def _other(path: str, start: Start, *, half: bool = True) -> Policy:
@@ -183,14 +185,14 @@ def _held(path: str, model: Model, start: Start, *, half: bool = True) -> Policy
     return start.sharding.shard(Policy.of(model, start.precision))
 
 
-def _frozen(start: Start) -> Scores:
+def _frozen(start: Start) -> Callable[[PackedBatch, Measures], LogProbs]:
     """The policy as it is now: its fresh adapter switched off, or a copy."""
     model = start.policy.model
     if isinstance(model, PeftModel) and _is_fresh(model):
 
-        def without_adapter(batch: PackedBatch) -> LogProbs:
+        def without_adapter(batch: PackedBatch, asked: Measures) -> LogProbs:
             with evaluating(model), model.disable_adapter():
-                return start.policy.log_probs(batch)
+                return start.policy.log_probs(batch, asked)
 
         return without_adapter
     return _copy(start, half=start.precision == "bfloat16").log_probs
@@ -219,4 +221,4 @@ def _cache(weights: str, start: Start, rows: TokenizedRows) -> ReferenceCache:
     key = hashlib.sha256(f"{weights} {rows.fingerprint} {way}".encode()).hexdigest()
     file = start.cache / "references" / f"{key[:32]}.npy"
     world = start.sharding.processes.world
-    return world.in_turn(lambda: ReferenceCache(file, rows, writes=world.first))
+    return world.in_turn(lambda: ReferenceCache(file, rows, asked=start.asked, writes=world.first))

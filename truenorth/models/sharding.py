@@ -183,9 +183,9 @@ class Sharding:
                 module.set_force_sum_reduction_for_comms(True)
         # The scorer calls backbone and head apart. As a forward method of the root, their weights are there for both.
         scorer = replace(policy.scorer, one_call=True)
-        root.token_log_probs = scorer.token_log_probs
-        register_fsdp_forward_method(root, "token_log_probs")
-        return replace(policy, scorer=replace(scorer, entry=root.token_log_probs))
+        root.token_scores = scorer.token_scores
+        register_fsdp_forward_method(root, "token_scores")
+        return replace(policy, scorer=replace(scorer, entry=root.token_scores))
 
     def move(self, model: Model, device: torch.device) -> Model:
         """`model` on `device`; one to be sharded that is too large for a GPU stays until `shard` moves its layers."""

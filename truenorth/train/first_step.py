@@ -61,7 +61,9 @@ def check_first_step(
 
 def _refuse_other_theory(objective: Objective, candidates: Candidates, expected: Tensor) -> None:
     """Raise NumericsError unless `objective` gives `expected`, [B], where each reference is the policy itself."""
-    same = replace(candidates, references=dict.fromkeys(candidates.references, candidates.policy))
+    total, tokens = candidates.policy.total, candidates.policy.tokens
+    references = {name: replace(r, total=total, tokens=tokens) for name, r in candidates.references.items()}
+    same = replace(candidates, references=references)
     if (step := candidates.step) is not None:
         zeros = {name: torch.zeros_like(ratios) for name, ratios in step.log_ratio.items()}
         same = replace(same, step=replace(step, log_ratio=zeros))
