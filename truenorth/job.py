@@ -89,7 +89,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
-    _refuse_a_sharded_head(recipe, sharding)
+    refuse_a_sharded_head(recipe, sharding)
     check_references(
         recipe.references,
         run.model,
@@ -138,7 +138,7 @@ def _adapted(run: Run) -> bool:
     return run.lora is not None or base_of_adapter(run.model) is not None
 
 
-def _refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
+def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
     """Raise SettingsError where the method's head would need states of a model that is shared out."""
     if recipe.objective.degree_head is not None and sharding.in_step:
         raise SettingsError(
