@@ -1,6 +1,7 @@
 """Sums of objectives: what they compute, what their contract becomes, and what is refused."""
 
 import inspect
+from dataclasses import replace
 from typing import ClassVar, get_origin
 
 import pytest
@@ -13,7 +14,6 @@ from truenorth.methods import METHODS, credits_of, describe, dump, load, overrid
 from truenorth.methods.cpo import CPO
 from truenorth.methods.dpo import DPO
 from truenorth.methods.exo import EXOReward
-from truenorth.methods.mallows_dpo import MallowsDPO
 from truenorth.methods.rpo import RPO, RPOAverage
 from truenorth.methods.sft import ChosenSFT, ChosenSFTSum
 from truenorth.methods.simpo import SimPO
@@ -24,28 +24,14 @@ from truenorth.recipe import Objective
 PAIRS = scored([[-6.0, -5.0], [-8.0, -9.5]], [[-6.5, -4.0], [-7.0, -9.0]], length=[[3, 2], [4, 1]])
 EXPRESSIONS = ["dpo + 0.2*simpo", "dpo + 0.1*sft_chosen", "exo_rw + 0.5*nca", "kto + bco", "mrpo + dpo", "0.3*dpo"]
 
-
-def each_single(test):
-    return pytest.mark.parametrize("name", [name for name in METHODS if 2 in span(recipe(name).objective)])(test)
-
-
-def span(objective):
-    fewest, most = objective.candidates
-    return range(fewest, (most or 9) + 1)
-
-
-def candidates_for(objective):
-    references = dict.fromkeys(["initial", *objective.references], PAIRS.references["initial"])
-    told = scored(
-        PAIRS.policy.total,
-        PAIRS.references["initial"].total,
-        rewards=[[1.0, 0.0], [3.0, 2.5]],
-        length=PAIRS.policy.length,
-        columns={"dispersion": [0.3, 0.8], "label": [1.0, 0.0]},
-    )
-    from dataclasses import replace
-
-    return replace(told, references=references)
+OF_PAIRS = [  # all whose contract PAIRS, with rewards, fulfils
+    name
+    for name in METHODS
+    if (objective := recipe(name).objective).candidates in ((2, 2), (2, None))
+    and objective.reads <= {"rewards"}
+    and not objective.columns
+    and set(objective.references) <= {"initial"}
+]
 
 
 # What it computes
@@ -58,10 +44,13 @@ def test_sum_by_hand():
     torch.testing.assert_close(loss, 2 * torch.log1p(torch.exp(-margins)) + 0.5 * 2.0)
 
 
-@each_single
+@pytest.mark.parametrize("name", OF_PAIRS)
 def test_one_part_of_weight_one_is_that_part_to_the_bit(name):
     objective = recipe(name).objective
-    alone, candidates = WeightedSum(parts=[(1.0, objective)]), candidates_for(objective)
+    alone, candidates = (
+        WeightedSum(parts=[(1.0, objective)]),
+        replace(PAIRS, rewards=torch.tensor([[1.0, 0.0], [3.0, 2.5]])),
+    )
     assert torch.equal(alone(candidates), objective(candidates))
     assert torch.equal(alone.implicit_rewards(candidates), objective.implicit_rewards(candidates))
 
@@ -108,15 +97,31 @@ def test_every_part_of_the_contract_is_of_the_parts_and_not_of_the_class():
     assert [name for name in contract if not isinstance(vars(WeightedSum).get(name), property)] == []
 
 
+class ByColumn(Objective):
+    """A loss of pairs that reads a column and another player."""
+
+    references: ClassVar[tuple[str, ...]] = ("peer", "initial")
+    columns: ClassVar[tuple[str, ...]] = ("dispersion",)
+
+    def __call__(self, candidates):
+        return candidates.columns["dispersion"] * DPO()(candidates)
+
+    def implicit_rewards(self, candidates):
+        return DPO().implicit_rewards(candidates)
+
+
 def test_contract_is_the_union_of_needs_and_the_intersection_of_what_is_allowed():
-    whole = WeightedSum(parts=[(1.0, EXOReward()), (0.5, MallowsDPO()), (0.1, ChosenSFT())])
+    whole = WeightedSum(parts=[(1.0, EXOReward()), (0.5, ByColumn()), (0.1, ChosenSFT())])
     assert whole.candidates == (2, 2)
     assert whole.reads == {"rewards"}
     assert whole.columns == ("dispersion",)
-    assert whole.references == ("initial",)
-    assert whole.invariances == frozenset()
+    assert whole.references == ("initial", "peer")
+    assert whole.invariances == {"reward_shift"}  # the only part that reads rewards does not mind
     assert WeightedSum(parts=[(1.0, EXOReward()), (0.1, ChosenSFT())]).candidates == (2, None)
-    assert WeightedSum(parts=[(1.0, EXOReward()), (0.1, ChosenSFT())]).invariances == {"permuted_rejected"}
+    assert WeightedSum(parts=[(1.0, EXOReward()), (0.1, ChosenSFT())]).invariances == {
+        "permuted_rejected",
+        "reward_shift",
+    }
 
 
 def test_sum_with_coupled_rows_is_coupled():
@@ -160,13 +165,8 @@ def test_parts_that_want_different_references_of_one_name_are_refused():
 
 
 def test_part_that_mixes_all_references_refuses_those_of_another_part():
-    class Peer(DPO.__base__):
-        references: ClassVar[tuple[str, ...]] = ("peer",)
-        __call__ = DPO.__call__
-        implicit_rewards = DPO.implicit_rewards
-
     with pytest.raises(SettingsError, match=r"MRPO mixes every reference .* and peer is there for another part"):
-        WeightedSum(parts=[(1.0, recipe("mrpo").objective), (1.0, Peer())])
+        WeightedSum(parts=[(1.0, recipe("mrpo").objective), (1.0, ByColumn())])
 
 
 def test_what_a_sum_reads_and_the_recipe_does_not_give_is_refused_by_its_parts_names():
