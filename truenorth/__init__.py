@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .job import align
+    from .merging import merge
     from .models.score import score
 
 __version__ = "0.1.0"
-__all__ = ["align", "score"]
-_HOMES = {"align": "truenorth.job", "score": "truenorth.models.score"}
+__all__ = ["align", "merge", "score"]
+_HOMES = {"align": "truenorth.job", "merge": "truenorth.merging", "score": "truenorth.models.score"}
 
 
 def __getattr__(name: str) -> object:

@@ -1,12 +1,12 @@
 """Write a merged checkpoint: tensors slice by slice into safetensors files, the folder whole or not at all."""
 
-import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 
+from ..files import write_json, write_text
 from .header import SIZES, header_of
 from .merge import Merged, Outcome
 from .slices import torch_dtype
@@ -28,11 +28,15 @@ def write_folder(outcome: Outcome, folder: Path, *, card: str, said: Callable[[s
     new = folder.with_name(f".{folder.name}.new")
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(parents=True)
-    written = _write_tensors(outcome, new, said)
-    name = "adapter_config.json" if outcome.adapter else "config.json"
-    (new / name).write_text(json.dumps(outcome.config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    _copy_companions(outcome.folders, new)
-    (new / "README.md").write_text(card, encoding="utf-8")
+    try:
+        written = _write_tensors(outcome, new, said)
+        name = "adapter_config.json" if outcome.adapter else "config.json"
+        write_json(new / name, outcome.config)
+        _copy_companions(outcome.folders, new)
+        write_text(new / "README.md", card)
+    except BaseException:
+        shutil.rmtree(new)
+        raise
     new.rename(folder)
     return written
 
@@ -64,7 +68,7 @@ def _write_tensors(outcome: Outcome, folder: Path, said: Callable[[str], None]) 
     size = sum(map(_size, outcome.tensors))
     if count > 1:
         index = {"metadata": {"total_size": size}, "weight_map": weight_map}
-        (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index, indent=2) + "\n")
+        write_json(folder / f"{stem}.safetensors.index.json", index)
     return size
 
 
