@@ -16,6 +16,8 @@ def scored(
     *,
     rewards: Rows | None = None,
     length: Rows | None = None,
+    entropy: Rows | None = None,  # of the reference
+    collision: Rows | None = None,  # of the policy
     columns: Mapping[str, Sequence[float] | Tensor] | None = None,  # [B] each
 ):
     """Candidates in float64, [B, K], the only ones of their step.
@@ -32,8 +34,8 @@ def scored(
         columns={"weight": torch.ones_like(total[:, 0]).detach(), **numbers},
     )
     return Candidates(
-        policy=LogProbs(total, length),
-        references={"initial": LogProbs(initial, length)},
+        policy=LogProbs(total, length, collision=None if collision is None else _tensor(collision)),
+        references={"initial": LogProbs(initial, length, entropy=None if entropy is None else _tensor(entropy))},
         rewards=None if rewards is None else _tensor(rewards),
         columns=numbers,
         step=step,

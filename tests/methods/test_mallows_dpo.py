@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scored import scored
+from truenorth.methods import recipe
 from truenorth.methods.dpo import DPO
 from truenorth.methods.mallows_dpo import MallowsDPO, MallowsPhiDPO
 
@@ -15,7 +16,8 @@ log_ratios, dispersions = st.floats(-12, 12), st.floats(0.01, 0.99)
 
 
 def pair(log_ratio, dispersion):
-    return scored([[log_ratio, 0]], columns={"dispersion": [dispersion]})
+    """Responses of 2 and 3 tokens under a reference whose entropies per token are `dispersion` on average."""
+    return scored([[log_ratio, 0]], length=[[2, 3]], entropy=[[2 * 0.8 * dispersion, 3 * 1.2 * dispersion]])
 
 
 def test_mallows_dpo_by_hand():
@@ -42,6 +44,21 @@ def test_mallows_dpo_scaled_by_the_mean_is_dpo_where_all_dispersions_agree(log_r
     candidates = pair(log_ratio, dispersion)
     mallows = MallowsDPO(scale=1 / -math.log(dispersion))
     assert mallows(candidates).item() == pytest.approx(DPO()(candidates).item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("objective", [MallowsDPO, MallowsPhiDPO])
+@given(log_ratios, dispersions)
+def test_a_dispersion_of_the_data_counts_as_one_of_the_reference(objective, log_ratio, dispersion):
+    of_data = scored([[log_ratio, 0]], columns={"dispersion": [dispersion]})
+    expected = objective()(pair(log_ratio, dispersion)).item()
+    assert objective(dispersion="data")(of_data).item() == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("name", ["mallows_dpo", "mallows_phi_dpo"])
+def test_a_dispersion_of_the_data_is_read_by_choice_only(name):
+    objective, chosen = recipe(name).objective, recipe(name, dispersion="data").objective
+    assert (objective.reads, objective.columns) == ({"reference_entropy"}, ())
+    assert (chosen.reads, chosen.columns) == (frozenset(), ("dispersion",))
 
 
 def test_agreement_sharpens_the_loss():

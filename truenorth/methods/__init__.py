@@ -58,6 +58,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "wpo": "truenorth.methods.wpo:recipe",
     "apo_zero": "truenorth.methods.apo:recipe",
     "apo_down": "truenorth.methods.apo:down_recipe",
+    "ld_dpo": "truenorth.methods.ld_dpo:recipe",
     "asft": "truenorth.methods.asft:recipe",
     "spo": "truenorth.methods.spo:recipe",
     "mmpo": "truenorth.methods.mmpo:recipe",

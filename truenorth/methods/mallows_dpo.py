@@ -1,17 +1,17 @@
 """Mallows-DPO: prompts on which people agree count with a larger beta.
 
 Paper    Chen et al. 2024, arXiv:2405.14953 (MallowsPO in later versions)
+Read     code, for the theta form
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps, beta as in DPO
-Differs  from the paper in where the dispersion comes from: the data bring it, as a column in (0, 1). The paper's is
-         the reference's entropy per token on the responses, divided by log |V|, averaged over both; no pass of ours
-         computes it yet. It is held to [1e-6, 0.999], so that none turns a label round. The factor 2 is part of
-         `scale`, as in the authors' code, whose 0.29 goes with rewards per token without a reference. The estimator
-         was read in that code, not in the paper. A scale of 1 / mean(-log dispersion) keeps DPO's beta on average. The
-         phi form is reconstructed from Mallows' model and checked by counting permutations; the paper's was not read.
+Differs  perhaps from the paper. The dispersion is the reference's entropy per token as a share of log V, averaged over
+         both responses, as in the authors' code; held to [1e-6, 0.999], so that none turns a label round. The factor 2
+         is part of `scale`, as there, where 0.29 goes with rewards per token without a reference; 1 / mean(-log
+         dispersion) keeps DPO's beta on average. A dispersion of the data is ours.
 """
 
+# pyright: reportIncompatibleVariableOverride=false
 import math
-from typing import ClassVar
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -19,7 +19,7 @@ from torch.nn.functional import logsigmoid
 
 from ..models.references import Cached
 from ..optim.update import AdamW
-from ..recipe import Objective, Recipe
+from ..recipe import Objective, Reads, Recipe
 from ..settings import setting
 from ..types import Candidates
 
@@ -27,18 +27,33 @@ from ..types import Candidates
 class FromDispersion(Objective):
     """Abstract: what the two forms share."""
 
-    columns: ClassVar[tuple[str, ...]] = ("dispersion",)
     invariances: ClassVar = frozenset({"prompt_shift"})
 
     beta: float = setting(0.1, "inverse temperature; larger stays nearer to the reference", source="paper", gt=0)
     scale: float = setting(0.29, "of -log dispersion; 1 over its mean keeps beta", source="code", gt=0)
+    dispersion: Literal["reference", "data"] = setting(
+        "reference", "of the reference's entropies, or the data's column `dispersion` in (0, 1)", source="paper"
+    )
+
+    @property
+    def reads(self) -> frozenset[Reads]:
+        return frozenset({"reference_entropy"} if self.dispersion == "reference" else ())
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        return ("dispersion",) if self.dispersion == "data" else ()
 
     def agreement(self, candidates: Candidates) -> Tensor:
         """[B] -2 log phi: how much more than in a coin the better response wins by. 1 is as in DPO."""
-        return -self.scale * candidates.columns["dispersion"].clamp(1e-6, 0.999).log()
+        if self.dispersion == "data":
+            dispersion = candidates.columns["dispersion"]
+        else:
+            entropy, length = candidates.references["initial"].entropy, candidates.policy.length
+            assert entropy is not None  # `reads` has asked for it
+            dispersion = (entropy / length).mean(1)
+        return -self.scale * dispersion.clamp(1e-6, 0.999).log()
 
     def margin(self, candidates: Candidates) -> Tensor:
-        """[B] beta * (r_chosen - r_rejected)."""
         chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
         return chosen - rejected
 
@@ -65,6 +80,7 @@ class MallowsDPO(FromDispersion):
 class MallowsPhiDPO(FromDispersion):
     """Mallows-DPO, its phi form: the margin is a distance of ranks, and rankings differ by Kendall's count of swaps.
 
+    Read     reconstructed: checked by counting permutations
     Loss     -log g(m),  g(m) = (m + 1) / (1 - phi^(m + 1)) - m / (1 - phi^m) for m >= 0,  1 - g(-m) for m < 0,
              m = beta * (r_chosen - r_rejected),  r = log pi(y|x) - log pi_ref(y|x),
              -2 log(phi) = -scale * log(dispersion)
@@ -84,22 +100,23 @@ class MallowsPhiDPO(FromDispersion):
 
 def log_upset(distance: Tensor, log_phi: Tensor) -> Tensor:
     """log(1 - g(distance)): that the response ranked behind by `distance` >= 0 wins. [B], [B] nats -> [B] nats."""
-    distance = distance + 1e-6  # at 0 the first share would be 0 / 0
+    dtype, log_phi = distance.dtype, log_phi.double()  # in float32 the slope at the start is noise: 1e6 - 1e6
+    distance = distance.double() + 1e-6  # at 0 the first share would be 0 / 0
     first = distance / -torch.expm1(distance * log_phi)
     second = (distance + 1) * log_phi.exp() / -torch.expm1((distance + 1) * log_phi)
-    return distance * log_phi + (first - second).log()
+    return (distance * log_phi + (first - second).log()).to(dtype)
 
 
-def _recipe(objective: Objective, learning_rate: float) -> Recipe:
-    update = AdamW(learning_rate=learning_rate, warmup_share=0.1, decay="cosine")
+def _recipe(objective: FromDispersion, rate: float) -> Recipe:
+    update = AdamW(learning_rate=rate, warmup_share=0.1, decay="cosine")
     return Recipe(method=objective.kind, objective=objective, references={"initial": Cached()}, update=update)
 
 
-def recipe(*, learning_rate: float = 5e-7, **settings: float) -> Recipe:
+def recipe(*, learning_rate: float = 5e-7, **settings: Any) -> Recipe:
     """Mallows-DPO in its theta form; `settings` are those of `MallowsDPO`."""
     return _recipe(MallowsDPO(**settings), learning_rate)
 
 
-def phi_recipe(*, learning_rate: float = 5e-7, **settings: float) -> Recipe:
+def phi_recipe(*, learning_rate: float = 5e-7, **settings: Any) -> Recipe:
     """Mallows-DPO in its phi form; `settings` are those of `MallowsPhiDPO`."""
     return _recipe(MallowsPhiDPO(**settings), learning_rate)
