@@ -63,6 +63,14 @@ def write(path: Path, data: Mapping[str, Any]) -> str:
         ["train", "exo", "--model", "m", "--data", "d", "--out", "tests"],
         ["train", "nothere", "--resume", "--model", "m", "--data", "d", "--out", "o"],
         ["inspect", "nothere.jsonl", "--model", "m"],
+        ["methods", "ties"],
+        ["merge", "--help"],
+        ["merge", "tie", "--models", "a", "b", "--out", "o"],
+        ["merge", "ties", "--models", "a", "b", "--base", "c", "--out", "o", "--set", "kep=1"],
+        ["merge", "ties", "--models", "a", "b", "--base", "c", "--out", "o", "--set", "keep=1.5"],
+        ["merge", "ties", "--models", "a", "b", "--out", "o"],
+        ["merge", "soup", "--models", "./nothere", "b", "--out", "o"],
+        ["merge", "soup", "--models", "a", "b", "--out", "tests"],
     ],
     ids=" ".join,
 )
@@ -78,7 +86,9 @@ def test_nothing_slow_is_imported_for_help_or_a_typo(line: list[str]) -> None:
 
 def test_help_lists_every_command() -> None:
     text = run("--help").stdout
-    assert all(name in text for name in ("train", "inspect", "methods", "generate", "report", "demo", "--version"))
+    assert all(
+        name in text for name in ("train", "inspect", "methods", "merge", "generate", "report", "demo", "--version")
+    )
 
 
 def test_every_setting_of_the_run_has_a_flag() -> None:
@@ -364,3 +374,53 @@ def test_a_sum_that_cannot_be_is_refused_before_the_data(target: str, setting: s
 
 def test_methods_describes_a_sum() -> None:
     assert "0.2*simpo" in run("methods", "dpo + 0.2*simpo").output
+
+
+def test_merge_writes_a_model_from_the_command_line(tmp_path: Path) -> None:
+    sft, out = str(world.sft_model()), tmp_path / "out"
+    line = (
+        "merge",
+        "linear",
+        "--models",
+        sft,
+        sft,
+        "--out",
+        str(out),
+        "--set",
+        "weights=[3, 1]",
+        "--dtype",
+        "bfloat16",
+    )
+    result = run(*line)
+    assert result.exit_code == 0, result.output
+    assert result.stdout.strip() == str(out)
+    assert json.loads((out / "config.json").read_text())["dtype"] == "bfloat16"
+    assert (out / "model.safetensors").exists()
+
+
+def test_merge_says_what_is_missing_with_an_example() -> None:
+    assert "truenorth merge expo --models a --base sft --out merged" in refusal("merge", "expo", "--out", "o")
+
+
+def test_models_that_do_not_fit_are_refused_before_torch_is_imported(tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    for file in world.sft_model().iterdir():
+        (other / file.name).write_bytes(file.read_bytes())
+    config = json.loads((other / "config.json").read_text()) | {"rms_norm_eps": 1.0}
+    (other / "config.json").write_text(json.dumps(config))
+    line = ["merge", "soup", "--models", str(world.sft_model()), str(other), "--out", str(tmp_path / "out")]
+    code = (
+        "import sys\nfrom truenorth.cli import app\n"
+        f"try:\n    app({line!r})\nexcept SystemExit as end:\n    print(end.code, 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "1 False"
+    assert "rms_norm_eps is 1.0 in one" in done.stderr
+
+
+def test_merges_are_listed_beside_the_methods() -> None:
+    text = run("methods").stdout
+    assert all(name in text for name in ("expo", "dare_ties", "arXiv:2306.01708", "truenorth merge NAME"))
+    assert "alpha" in run("methods", "expo").stdout
+    assert json.loads(run("methods", "ties", "--json").stdout)["settings"][0]["name"] == "keep"

@@ -11,7 +11,8 @@ from rich.markup import escape
 from typer.core import TyperGroup
 
 from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SettingsError
-from .flags import FLAGS, GENERATE, INSPECT, PLAN, Given, Spread, takes
+from .flags import FLAGS, GENERATE, INSPECT, MERGE, PLAN, Given, Spread, takes
+from .merges import MERGES
 
 REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError)
 DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
@@ -150,7 +151,7 @@ def methods(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
 ) -> None:
-    """List the methods: paper, loss, what each needs. With NAME its settings, ranges and where defaults come from."""
+    """List methods and merges: paper, what each needs. With NAME its settings, ranges and where defaults come from."""
     from .commands import methods_command
 
     methods_command(name, as_json=as_json)
@@ -167,6 +168,29 @@ def generate(*, given: Given) -> None:
     from .commands import generate_command
 
     generate_command(given)
+
+
+@app.command(cls=Spread, rich_help_panel=MAKE, no_args_is_help=True)
+@takes(MERGE)
+def merge(
+    how: Annotated[str, typer.Argument(metavar="MERGE", help=f"one of {', '.join(MERGES)}")],
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE ...", help="a setting of the merge")
+    ] = None,
+    *,
+    given: Given,
+) -> None:
+    """Merge trained models, or LoRA adapters of one base, into a new one: ExPO, averages, TIES, DARE, ...
+
+    [dim]truenorth merge expo --models runs/dpo/final --base my-sft --out merged --set alpha=0.3
+    truenorth merge ties --models runs/a/final runs/b/final --base my-sft --out merged
+    truenorth merge adapters --models runs/a/final runs/b/final --out merged --set weights=[0.7,0.3][/]
+
+    [b]truenorth methods[/] lists the merges, [b]truenorth methods NAME[/] shows what --set takes.
+    """
+    from .commands import merge_command
+
+    merge_command(how, given, sets=sets or [])
 
 
 @app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .errors import SettingsError
 from .evaluate.progress import watching
-from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
+from .flags import GENERATE, INSPECT, PLAN, Given, settings_of, split_setting
 from .models.origin import must_exist
 from .online.prompts import as_turn, read_prompts
 from .online.sampler import Prompt, Sampling
@@ -139,15 +139,45 @@ def plan_command(target: str, given: Given, *, sets: Sequence[str], as_json: boo
 
 
 def methods_command(name: str | None, *, as_json: bool) -> None:
-    """Print the table of methods, or one method."""
+    """Print the tables of methods and merges, or one of them."""
     from . import methods
-    from .evaluate.method_tables import one_method, table_of_methods
+    from .evaluate.method_tables import one_merge, one_method, table_of_merges, table_of_methods
+    from .merges import MERGES
+    from .merging import describe
 
+    if name in MERGES:
+        merge = describe(str(name))
+        Console().print_json(data=merge) if as_json else Console().print(one_merge(merge))
+        return
     found = [methods.describe(row) for row in ([name] if name else methods.METHODS)]
+    merges = [] if name else [describe(row) for row in MERGES]
     if as_json:
-        print(json.dumps(found[0] if name else found, indent=2))
+        print(json.dumps(found[0] if name else [*found, *merges], indent=2))
     else:
         Console().print(one_method(found[0]) if name else table_of_methods(found))
+    if merges and not as_json:
+        Console().print(table_of_merges(merges))
+
+
+def merge_command(how: str, given: Given, *, sets: Sequence[str]) -> None:
+    """Merge, and print the folder of the result."""
+    from .merges import merge_of
+    from .merging import checked, setting_of
+
+    settings = dict(setting_of(*split_setting(text, "--set")) for text in sets)
+    made = merge_of(how, **settings)
+    missing = [flag for flag in ("models", "out") if flag not in given]
+    if missing:
+        raise SettingsError(
+            f"merge needs {' and '.join(f'--{flag}' for flag in missing)}, for instance "
+            f"truenorth merge {how} --models {' '.join('ab'[: made.models[1]])} "
+            f"{'--base sft ' if made.base else ''}--out merged"
+        )
+    merging = checked(made, given["models"], out=given["out"], base=given.get("base"), dtype=given.get("dtype"))
+    outcome = merging.outcome()
+    with watching(Console(stderr=True)) as watch:
+        watch.stage("loading torch")
+        print(merging.write(outcome, said=watch.stage))
 
 
 def generate_command(given: Given) -> None:
@@ -158,8 +188,8 @@ def generate_command(given: Given) -> None:
     )
     if "run.model" not in asked:
         raise SettingsError('generate needs --model, for instance --model runs/dpo/final --prompt "Hello"')
-    must_exist(asked["run.model"])
     prompts = _prompts(asked)
+    must_exist(asked["run.model"])
     _quiet_libraries()
     from .models.load import load_model, load_tokenizer
     from .online.sampler import generate

@@ -94,6 +94,12 @@ GENERATE: tuple[Flag, ...] = (
     Flag("seed", "sampling.seed", panel="Sampling"),
     replace(FLAGS[7], panel="Options"),
 )
+MERGE: tuple[Flag, ...] = (
+    Flag("models", "models", "folders or hub names of models or adapters", "MODEL ...", panel="Options"),
+    Flag("base", "base", "the model that they were trained from, where the merge needs it", "MODEL", panel="Options"),
+    Flag("out", "out", "folder of the result; must not exist", "DIR", panel="Options", short="-o"),
+    Flag("dtype", "dtype", "what it is stored as: bfloat16, float16, float32", "DTYPE", "the first's", "Options"),
+)
 _PLANNED = ("model", "data", "columns", "chat-template", "trust-remote-code", "max-length", "too-long", "on-problem",
             "ties", "pairing", "batch-size", "reference", "lora", "precision", "tokens-per-micro-batch",
             "gradient-checkpointing", "layout", "shard-size", "tensor-size")  # fmt: skip
@@ -105,7 +111,7 @@ PLAN: tuple[Flag, ...] = (
     ),
 )
 MANY = frozenset(
-    {"--data", "-d", "--eval-data", "--columns", "--set", "-s", "--prompt", "-p"}
+    {"--data", "-d", "--eval-data", "--columns", "--set", "-s", "--prompt", "-p", "--models"}
 )  # take several values after one flag
 METAVARS = {"integer": "N", "number": "X", "string": "TEXT"}
 ROWS: Mapping[str, Mapping[str, Any]] = {

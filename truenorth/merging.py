@@ -34,9 +34,8 @@ class Merging:
         found = self.how.outcome([_folder(path) for path in self.models], _folder(self.base) if self.base else None)
         return found.stored_as(self.dtype) if self.dtype is not None else found
 
-    def write(self, said: Callable[[str], None] = lambda _: None) -> Path:
-        """Merge, and give the folder of the result."""
-        outcome = self.outcome()
+    def write(self, outcome: Outcome, *, said: Callable[[str], None] = lambda _: None) -> Path:
+        """Compute and write `outcome`, and give the folder of the result."""
         from .weights.writer import write_folder
 
         write_folder(outcome, self.out, card=self.card(), said=said)
@@ -72,7 +71,8 @@ def merge(
     if isinstance(how, Merge) and settings:
         raise SettingsError(f"give {', '.join(settings)} to {type(how).__name__} itself, or name the merge as text.")
     made = how if isinstance(how, Merge) else merge_of(how, **settings)
-    return checked(made, models, out=out, base=base, dtype=dtype).write()
+    merging = checked(made, models, out=out, base=base, dtype=dtype)
+    return merging.write(merging.outcome())
 
 
 def checked(
@@ -93,6 +93,18 @@ def checked(
     for path in [*models, *([base] if base is not None else [])]:
         must_exist(str(path))
     return Merging(how, tuple(map(str, models)), str(base) if base is not None else None, folder, dtype)
+
+
+def setting_of(key: str, value: str) -> tuple[str, object]:
+    """`--set KEY=VALUE` as a name and a value: text is read as YAML, `none` is nothing.
+
+    >>> setting_of("weights", "[0.7, 0.3]"), setting_of("weights", "none")
+    (('weights', [0.7, 0.3]), ('weights', None))
+    """
+    try:
+        return key, None if value == "none" else yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {key}: {value!r} is no YAML value: {error}") from error
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -11,17 +11,21 @@ from rich.text import Text
 from ..methods.contract import answers
 
 SOURCES = "Source of a default: paper, the authors' code, or ours."
+READ = (
+    "The loss was read in the paper, the authors' code or what others say of it, or is from memory or reconstructed."
+)
 
 
 def table_of_methods(methods: Sequence[Mapping[str, Any]]) -> RenderableType:
-    """Each method: its name, its paper, what it needs, what it is. `methods` are as `methods.describe` has them."""
+    """Each method: name, year, paper, what it needs and is. `methods` are as `methods.describe` has them."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("method", style="bold cyan", no_wrap=True)
+    table.add_column("year", no_wrap=True)
     table.add_column("paper", no_wrap=True)
     table.add_column("needs, and what it is", ratio=1)
     for method in methods:
         about = Text.assemble(needs(method["needs"]), "\n", (method["title"], "dim"))
-        table.add_row(method["name"], short_paper(method["paper"]), about)
+        table.add_row(method["name"], str(method["year"] or ""), short_paper(method["paper"]), about)
     hint = "`truenorth methods NAME` shows its loss and its settings; `truenorth train NAME` trains with it."
     return Group(table, Text(f"\n{hint}", style="dim"))
 
@@ -53,7 +57,7 @@ def one_method(method: Mapping[str, Any]) -> RenderableType:
     about = Table.grid(padding=(0, 2))
     about.add_column(style="dim", no_wrap=True)
     about.add_column()
-    for name in ("paper", "loss", "recipe", "differs"):
+    for name in ("paper", "read", "loss", "recipe", "differs"):
         if method.get(name):
             about.add_row(name, _loss(method[name]) if name == "loss" else " ".join(method[name].split("\n")))
     about.add_row("needs", needs(method["needs"]))
@@ -63,8 +67,35 @@ def one_method(method: Mapping[str, Any]) -> RenderableType:
         about,
         Text("\nSettings, for --set or YAML", style="bold"),
         _settings(method["settings"]),
-        Text(f"\n{SOURCES}", style="dim"),
+        Text(f"\n{SOURCES} {READ}", style="dim"),
     )
+
+
+def table_of_merges(merges: Sequence[Mapping[str, Any]]) -> RenderableType:
+    """Each merge: its name, its paper, what it needs, what it is. `merges` are as `merging.describe` has them."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("merge", style="bold cyan", no_wrap=True)
+    table.add_column("paper", no_wrap=True)
+    table.add_column("needs, and what it is", ratio=1)
+    for merge in merges:
+        about = Text.assemble(merge["needs"], "\n", (merge["title"], "dim"))
+        table.add_row(merge["name"], short_paper(merge["paper"]), about)
+    hint = "`truenorth merge NAME --models A B --out DIR` merges models after training."
+    return Group(Text(""), table, Text(f"\n{hint}", style="dim"))
+
+
+def one_merge(merge: Mapping[str, Any]) -> RenderableType:
+    """Everything about one merge: its paper, its formula, what it needs, and its settings."""
+    about = Table.grid(padding=(0, 2))
+    about.add_column(style="dim", no_wrap=True)
+    about.add_column()
+    for name in ("paper", "formula", "differs", "needs"):
+        about.add_row(name, _loss(merge[name]) if name == "formula" else " ".join(merge[name].split("\n")))
+    head = Text.assemble((merge["name"], "bold cyan"), "  ", (merge["title"], "bold"))
+    if not merge["settings"]:
+        return Group(head, about, Text("\nIt has no settings.", style="dim"))
+    settings = _settings(merge["settings"])
+    return Group(head, about, Text("\nSettings, for --set", style="bold"), settings, Text(f"\n{SOURCES}", style="dim"))
 
 
 def _loss(text: str) -> Text:

@@ -1,6 +1,6 @@
 """LoRA adapters of one base as one adapter: exactly the weighted sum of what each adds.
 
-Paper    none; concatenating ranks is the exact sum of products, as PEFT's `cat` has it
+Paper    none, concatenated ranks are the exact sum of products, as PEFT's `cat` has it
 Formula  Delta W = sum_i w_i s_i B_i A_i = s [c_1 B_1 ... c_n B_n] [A_1; ...; A_n],  c_i = w_i s_i / s,  s = w_1 s_1,
          s_i an adapter's alpha / r; the rank is the sum of the ranks
 Differs  in the scale, which stands in the new adapter's alpha, so that where w_i s_i are equal nothing is rounded.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class DARELinear(TensorMerge):
-    """A sum of task vectors with random entries dropped.
+    """DARE: a sum of task vectors, random entries dropped and the rest rescaled.
 
     Formula  theta = base + scale * sum_i w_i mask_i * tau_i / keep,  mask_i ~ Bernoulli(keep),  tau_i = theta_i - base
     """
@@ -45,7 +45,7 @@ class DARELinear(TensorMerge):
 
 
 class DARETIES(TensorMerge):
-    """Task vectors with random entries dropped, averaged where they agree.
+    """DARE and TIES: task vectors with random entries dropped, averaged where they agree in sign.
 
     Formula  theta = base + scale * mean_{i: sign(d_i) = s} d_i,  d_i = mask_i * tau_i / keep,
              mask_i ~ Bernoulli(keep),  tau_i = theta_i - base,  s = sign( sum_i w_i d_i )

@@ -1,4 +1,4 @@
-"""HMA, Heterogeneous Model Averaging: an average of SFT and aligned model that differs from block to block.
+"""Heterogeneous Model Averaging: SFT and aligned model averaged, with a share for each block of layers.
 
 Paper    Lin et al. 2023, arXiv:2309.06256
 Formula  block k:  theta = a_k theta_0 + (1 - a_k) theta_1,  a_k = alpha * ratio_k / mean_j(ratio_j),

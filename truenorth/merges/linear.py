@@ -1,6 +1,6 @@
 """Linear: the weighted mean of models.
 
-Paper    none: the mean of weights is older than its names; merging tools call it linear
+Paper    none, the mean of weights is older than its names; merging tools call it linear
 Formula  theta = sum_i w_i theta_i / sum_i w_i
 Differs  in nothing. Weights are divided by their sum; sums that are not means are task_arithmetic's and expo's.
 """
