@@ -178,6 +178,28 @@ def test_exo_refuses_an_epsilon_outside_its_range(epsilon):
         EXO(epsilon=epsilon)
 
 
+@given(margins)
+def test_exo_at_the_codes_epsilon_is_the_codes_loss_up_to_a_constant(margin):
+    # the code's target is (1, e^-10), unnormalised
+    candidates, epsilon = scored([[margin, 0]]), 1 / (1 + math.exp(10))
+    exo = EXO(beta=0.3, epsilon=epsilon)
+    code = reverse_kl(exo.implicit_rewards(candidates), torch.tensor([0.0, -10.0], dtype=torch.float64))
+    close(exo(candidates), code - math.log1p(-epsilon))
+
+
+@given(st.lists(margins, min_size=4, max_size=4), st.lists(margins, min_size=4, max_size=4), st.floats(-5, 5))
+def test_exo_from_rewards_is_never_negative_and_zero_at_the_start_where_rewards_are_equal(policy, rewards, reward):
+    assert EXOReward()(scored([policy], rewards=[rewards])).item() >= -1e-12
+    assert EXOReward()(scored([policy], [policy], rewards=[[reward] * 4])).item() == pytest.approx(0, abs=1e-12)
+
+
+@given(st.lists(margins, min_size=4, max_size=4), st.lists(margins, min_size=4, max_size=4))
+def test_dpo_from_rewards_is_the_kl_the_other_way_round_and_the_entropy_of_its_target(policy, rewards):
+    candidates, dpo = scored([policy], rewards=[rewards]), DPOReward()
+    log_q, log_p = dpo.log_target(candidates), log_softmax(dpo.implicit_rewards(candidates), -1)
+    close(dpo(candidates), reverse_kl(log_q, log_p) - (log_q.exp() * log_q).sum(-1))
+
+
 def test_exo_grows_without_bound_as_epsilon_vanishes():
     # L / log(1 / epsilon) tends to the probability of the rejected response
     loss = EXO(beta=1.0, epsilon=1e-300)(scored([[1.0, 0.0]]))

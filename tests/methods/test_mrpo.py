@@ -86,6 +86,12 @@ def test_all_weight_on_the_reference_that_tells_best_apart_is_dpo_with_it(method
     assert found.item() == pytest.approx(DPO(beta=0.3)(referring(policy, second)).item(), rel=1e-9)
 
 
+@both_means
+def test_with_a_reference_of_another_model_the_start_is_not_log_two(method):
+    found = method()(referring((-6.0, -9.0), (-6.0, -9.0), (-6.3, -8.5)))
+    assert abs(found.item() - math.log(2)) > 1e-3
+
+
 @given(responses, responses, responses, responses)
 def test_the_harmonic_mean_is_never_above_the_geometric(policy, initial, second, third):
     candidates = referring(policy, initial, second, third)

@@ -92,8 +92,8 @@ def train_step(
 
 
 def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str, Scores]) -> list[Candidates]:
-    """The waist: what each player's objective sees of `batch`. Player i's peer is the next one, detached."""
-    frozen = {name: log_probs(batch) for name, log_probs in references.items()}
+    """The waist: what each player's objective sees of `batch`, references detached. Player i's peer is the next one."""
+    frozen = {name: log_probs(batch).detach() for name, log_probs in references.items()}
     live = [player.log_probs(batch) for player in players]
     scored: list[Candidates] = []
     for i, policy in enumerate(live):
