@@ -242,8 +242,9 @@ def _before(
         "step0": None if check is None else asdict(check),
         "held_out": _held_out(session),
         "answers": sample(),
-        "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."]
-        * bool(session.policy.scorer.fallback),
+        "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."] * bool(session.policy.scorer.fallback)
+        + ["The head that tells how much was deleted was trained beside the model and is not part of it."]
+        * (recipe.objective.degree_head is not None),
     }
     directory.write(file.name, found)
     return found

@@ -1,14 +1,18 @@
 """The head on a response's last state: which state, that it starts at nothing, and that it trains as all else does."""
 
+import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedModel
 
-from tests.tiny import PADDED, SHARING, rows_of, tiny_model
+from tests.tiny import PADDED, SHARING, rows_of, tiny_directory, tiny_model
+from truenorth import align
 from truenorth.data.loader import Steps
 from truenorth.data.packing import PackedBatch, by_version, pack
 from truenorth.data.tokens import TokenizedRow, TokenizedRows
@@ -177,3 +181,21 @@ def test_a_model_that_is_shared_out_is_refused(sizes: Sizes) -> None:
     with pytest.raises(SettingsError, match=r"SPO trains a head .* held as 2 (shards|slices).* --layout data"):
         refuse_a_sharded_head(SPO, sharding)
     refuse_a_sharded_head(recipe("spo", gamma=0), sharding)
+
+
+def test_a_run_starts_as_theory_says_and_writes_its_model_without_the_head(tmp_path: Path) -> None:
+    pairs = tmp_path / "pairs.jsonl"
+    answers = {
+        "chosen": "The red boat was slow, but the crew was kind.",
+        "rejected": "We saw a grey harbour and rain.",
+    }
+    pairs.write_text("".join(json.dumps({"prompt": f"Number {i}?", **answers}) + "\n" for i in range(4)))
+    model, out = str(tiny_directory(tmp_path / "sft")), tmp_path / "run"
+    result = align(SPO, model=model, data=str(pairs), out=out, batch_size=2, precision="float32", samples=0)
+    expected = math.log(2) + 0.5 * 2 * math.log(3)
+    assert result.summary["step0"]["measured"] == pytest.approx(expected, abs=1e-3)
+    records = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert all(0 <= record["degrees/accuracy"] <= 1 for record in records)
+    final = load_file(next((out / "final").glob("*.safetensors")))
+    assert set(final) == set(load_file(Path(model) / "model.safetensors"))
+    assert "not part of it" in result.summary["notes"][0]

@@ -1,6 +1,7 @@
 """Self-supervised Preference Optimization: DPO, while a head learns how much was deleted from a response.
 
 Paper    Li et al. 2024, arXiv:2409.17791
+Read     reconstructed: only restatements were read
 Loss     -log sigmoid( beta * (r_chosen - r_rejected) ) + gamma * (degree_chosen + degree_rejected),
          r = log pi(y|x) - log pi_ref(y|x),
          degree_y = mean over k = 0..levels-1 of the cross-entropy of a linear head with k, on the state of (x, y_k),
@@ -39,7 +40,7 @@ class SPO(Objective):
     gamma: float = setting(0.1, "weight of the degree's loss; 0 is DPO, without a head", source="ours", ge=0)
     levels: int = setting(3, "of deletion, 0 among them; 1 is DPO, without a head", source="ours", ge=1)
     deleted: float = setting(0.5, "share of the key phrases that the last version lacks", source="ours", gt=0, le=1)
-    head_learning_rate: float = setting(1e-3, "of the head at its peak, on the update's schedule", source="ours", gt=0)
+    head_learning_rate: float = setting(1e-2, "of the head at its peak, on the update's schedule", source="ours", gt=0)
 
     @property
     def degree_head(self) -> DegreeHead | None:
