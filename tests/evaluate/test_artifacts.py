@@ -2,6 +2,7 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.synthetic_run import write_run
 from truenorth.errors import DataError
@@ -67,3 +68,12 @@ def test_a_flat_run_file_is_read_like_a_nested_one(tmp_path: Path) -> None:
     (tmp_path / "run.yaml").write_text("method: dpo\nobjective: {kind: dpo, beta: 0.3}\nrun: {seed: 4}\n")
     artifacts = read(tmp_path)
     assert (artifacts.setting("objective", "beta"), artifacts.run["seed"]) == (0.3, 4)
+
+
+@pytest.mark.parametrize(("kind", "moves"), [("moving", True), ("cached", False)])
+def test_a_run_knows_whether_its_reference_moves(kind: str, moves: bool, tmp_path: Path) -> None:
+    file = write_run(tmp_path) / "run.yaml"
+    settings = yaml.safe_load(file.read_text())
+    settings["recipe"]["references"] = {"initial": {"kind": kind}}
+    file.write_text(yaml.safe_dump(settings))
+    assert read(tmp_path).reference_moves is moves

@@ -119,6 +119,25 @@ def test_a_large_drift_counts_where_no_kl_was_sampled_even_if_negative() -> None
     assert "below the reference" in found(findings, "Far from the reference").sentence
 
 
+@pytest.mark.parametrize(
+    ("near", "title"),
+    [
+        ({"kl/sampled": 0.001}, "The policy has hardly moved"),
+        ({"loss": 0.693}, "The loss does not move"),
+        (
+            {"rewards/accuracies": 0.5, "rewards/accuracies/low": 0.4, "rewards/accuracies/high": 0.6},
+            "Accuracy at chance",
+        ),
+    ],
+)
+def test_a_policy_near_a_reference_that_follows_it_is_not_judged_by_it(near: Metrics, title: str) -> None:
+    records = [record | near for record in healthy()]
+    assert title in {finding.title for finding in diagnose(records, beta=0.1)}
+    moving = diagnose(records, beta=0.1, moving=True)
+    assert title not in {finding.title for finding in moving}
+    assert {finding.level for finding in moving} == {"good"}
+
+
 def test_a_kl_of_nothing_says_that_the_policy_has_hardly_moved() -> None:
     finding = found(changed(always({"kl/sampled": 0.001})), "The policy has hardly moved")
     assert "--learning-rate" in finding.setting

@@ -90,6 +90,12 @@ class Artifacts:
             value = value.get(name) if isinstance(value, Mapping) else None
         return float(value) if isinstance(value, int | float) else None
 
+    @property
+    def reference_moves(self) -> bool:
+        """Whether the reference is one that follows the policy."""
+        references: Any = self.recipe.get("references") or {}
+        return any(isinstance(r, Mapping) and r.get("kind") == "moving" for r in references.values())
+
 
 def read(directory: Path) -> Artifacts:
     """The artifacts of a run, finished or not. Raises DataError naming the file that is missing or malformed."""

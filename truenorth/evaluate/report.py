@@ -31,7 +31,8 @@ def write_report(run_directory: Path) -> Path:
 def findings(artifacts: Artifacts) -> list[Finding]:
     """The diagnosis of metrics and samples together, problems first."""
     beta, clip = artifacts.setting("objective", "beta"), artifacts.setting("update", "max_grad_norm")
-    found = diagnose(artifacts.records, beta=beta, max_grad_norm=clip) + diagnose_samples(artifacts.samples)
+    found = diagnose(artifacts.records, beta=beta, max_grad_norm=clip, moving=artifacts.reference_moves)
+    found += diagnose_samples(artifacts.samples)
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 

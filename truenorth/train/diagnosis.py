@@ -39,10 +39,13 @@ PAST_PEAK = 0.05  # held-out accuracy below its own best
 CHANCE_MOST = 0.6  # an accuracy above this is read as learning even where few rows leave the interval wide
 
 
-def diagnose(records: Sequence[Record], *, beta: float | None, max_grad_norm: float | None = None) -> list[Finding]:
+def diagnose(
+    records: Sequence[Record], *, beta: float | None, max_grad_norm: float | None = None, moving: bool = False
+) -> list[Finding]:
     """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
 
-    `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged.
+    `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged, and
+    where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the last moves.
     """
     evidence = Evidence(records, beta, max_grad_norm)
     if broken := stability.finite(evidence):
@@ -51,7 +54,8 @@ def diagnose(records: Sequence[Record], *, beta: float | None, max_grad_norm: fl
     if logged < LEAST_STEPS:
         sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
         return [Finding("watch", "Too short to judge", sentence, "--max-steps, --epochs, or a smaller --batch-size")]
-    found = [finding for check in CHECKS if (finding := check(evidence))]
+    checks = [check for check in CHECKS if not (moving and check in OF_THE_WAY)]
+    found = [finding for check in checks if (finding := check(evidence))]
     if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
         found = [finding for finding in found if finding.title != "The loss does not move"]
     return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
@@ -226,6 +230,7 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     lengths,
     stability.stuck,
 )
+OF_THE_WAY = (accuracy, generalization, divergence, stability.stuck)  # from the start, which a moving reference leaves
 
 
 def _length(evidence: Evidence) -> float:
