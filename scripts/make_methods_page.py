@@ -15,7 +15,10 @@ HEAD = """# Methods
 
 Each paper is one short file in `truenorth/methods/`, to be read beside it. `truenorth methods NAME` shows the same.
 `--set beta=0.2` changes a setting of the objective, `--set update.learning_rate=1e-6` one of the update.
-The source of a default is the paper, its authors' code, or ours.
+The source of a default is the paper, its authors' code, or ours. [Which method should I use?](which-method.md)
+
+How certain a loss is, by where it was read: in the `paper`, the authors' `code`, in what `others` say of it (another
+library, a study), from `memory`, or `reconstructed` from less. **Differs** says more.
 """
 UPDATES_HEAD = """## Updates
 
@@ -29,11 +32,12 @@ def page() -> str:
     """The whole page, in Markdown."""
     methods = [describe(name) for name in METHODS]
     summary = _table(
-        ["method", "paper", "responses per prompt", "rewards", "reference"],
+        ["method", "paper", "read in", "responses per prompt", "rewards", "reference"],
         (
             [
                 f"[`{method['name']}`](#{method['name']})",
                 method["paper"].partition(";")[0],
+                method["read"].partition(":")[0],
                 _span(*method["needs"]["responses"]),
                 "yes" if "rewards" in method["needs"]["reads"] else "no",
                 ", ".join(method["needs"]["references"]) or "none",
@@ -52,6 +56,7 @@ def _section(method: Mapping[str, Any]) -> str:
             f"## {method['name']}\n",
             f"{method['title']}. {method['paper']}.\n",
             f"```text\n{method['loss']}\n```\n",
+            f"- **Read in** {_line(method['read'])}",
             f"- **Recipe** {_line(method['recipe'])}",
             f"- **Differs** {_line(method['differs'])}\n",
             _settings(own) if own else "It has no settings but the update's.\n",

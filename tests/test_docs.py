@@ -5,6 +5,7 @@ from pathlib import Path
 
 from tests.test_floors import FLOORS
 from tests.tiny import PADDED, SHARING
+from truenorth.methods import METHODS, describe, recipe
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -26,3 +27,30 @@ def test_every_file_that_the_docs_name_is_there() -> None:
     for page in [*DOCS.glob("*.md"), root / "README.md"]:
         for name in re.findall(r"`((?:truenorth|tests|scripts|docs|benchmarks|examples)/[\w/.-]+)`", page.read_text()):
             assert (root / name).exists(), f"{page.name} names {name}"
+
+
+def named_methods(text: str) -> set[str]:
+    """What stands in backticks as a name: methods, and the settings and columns that the page tells of."""
+    return {
+        name for span in re.findall(r"`([^`]+)`", text) for name in re.findall(r"[a-z]\w+", span.partition(" --")[0])
+    }
+
+
+def test_the_page_of_which_method_names_every_method_and_no_other() -> None:
+    page = (DOCS / "which-method.md").read_text()
+    others = {"truenorth", "methods", "inspect", "beta", "label_smoothing", "weight", "set", "references", "initial"}
+    assert named_methods(page) - others - {"kind", "soup"} == set(METHODS)
+
+
+def test_the_papers_of_the_page_of_which_method_are_those_of_the_methods() -> None:
+    sections = (DOCS / "which-method.md").read_text()
+    for name, number in re.findall(r"`(\w+)` \(arXiv:(\d{4}\.\d{5})\)", sections):
+        assert f"arXiv:{number}" in describe(name)["paper"], f"the page gives {name} the paper {number}"
+
+
+def test_methods_that_the_page_calls_free_of_a_reference_have_none() -> None:
+    said = re.search(
+        r"LoRA needs none besides\.(.*?)have no reference", (DOCS / "which-method.md").read_text(), re.DOTALL
+    )
+    assert said is not None
+    assert not any(recipe(name).references for name in re.findall(r"`(\w+)`", said[1]))

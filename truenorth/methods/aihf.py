@@ -1,6 +1,7 @@
 """Alignment with Integrated Human Feedback, in its closed form: learning from pairs and from demonstrations at once.
 
 Paper    Li et al. 2024, arXiv:2406.06874
+Read     reconstructed
 Loss     -preference_weight * log sigmoid( beta * (r_chosen - r_rejected) )  on a row with two responses,
          -demonstration_weight * log pi(y|x)  on a row with one, summed over its tokens,
          r = log pi(y|x) - log pi_ref(y|x)

@@ -1,10 +1,11 @@
 """Alignment via Optimal Transport: whole distributions compared by rank, not pair by pair.
 
 Paper    Melnyk et al. 2024, arXiv:2406.05882
+Read     code: the authors' part of TRL
 Recipe   ours: AdamW, learning rate 5e-7, linear after a warm-up over 10 % of the steps
 Differs  from TRL's, which sorts each micro-batch by itself and takes rows as equally many and equally heavy: ours
          sorts the whole step, with weights, so that any split of it gives the same. Ranks are hard; the paper also has
-         soft ones. Both losses were read in TRL's code, which the authors brought; the paper's settings were not.
+         soft ones. The paper's settings were not read.
 """
 
 import math

@@ -1,6 +1,7 @@
 """Anchored Preference Optimization: whether each response should become likelier, not only which of the two.
 
 Paper    D'Oosterlinck et al. 2024, arXiv:2408.06266
+Read     others: TRL, which cites the paper
 Recipe   ours: AdamW, learning rate 2e-7 as in the paper, linear after a warm-up over 10 % of the steps
 Differs  in nothing that is known: the losses, beta and the learning rate are those of TRL, which cites the paper's
          sections; the paper was not read.

@@ -1,6 +1,7 @@
 """Adaptive preference scaling (Ada-DPO): each pair has the temperature that suits its margin.
 
 Paper    Hong et al. 2024, arXiv:2406.02764
+Read     paper, code
 Loss     min over tau in [tau_min, tau_max] of  -tau log sigmoid(m / tau) + (rho - log 2) tau,
          m = beta * (r_chosen - r_rejected),  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   code: AdamW, learning rate 5e-5 (LoRA)

@@ -1,6 +1,7 @@
 """Aligned Supervised Fine-Tuning: each response's likelihood for itself, without comparison or reference.
 
 Paper    Wang et al. 2024, arXiv:2409.10571; align_weight is its lambda
+Read     others: a study that derives it
 Loss     -log p(chosen) - align_weight * ( log sigmoid( log_odds(chosen) ) + log sigmoid( -log_odds(rejected) ) ),
          log p(y) = log pi(y|x) / |y|,  log_odds(y) = log( p(y) / (1 - p(y)) ),  |y| tokens of a response;
          equal to -(1 + align_weight) log p(chosen) - align_weight log(1 - p(rejected))

@@ -1,6 +1,7 @@
 """Binary Classifier Optimization: good and bad answers told apart by the policy's own reward.
 
 Paper    Jung et al. 2024, arXiv:2404.04656
+Read     code
 Loss     -log sigmoid(  beta * r - shift )  for a desirable answer,
          -log sigmoid( -(beta * r - shift) )  for an undesirable one,  r = log pi(y|x) - log pi_ref(y|x),
          shift = (mean of beta * r over the desirable + the same over the undesirable) / 2, without gradients

@@ -13,16 +13,18 @@ if TYPE_CHECKING:
 
 
 def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
-    """Title, paper, loss, recipe and differs as text; what the data must bring; every setting as a row.
+    """Title, paper, where its loss was read, loss, recipe and differs as text; needs; every setting as a row.
 
     Where a file holds several losses, each class has a `Loss` of its own and the module what they share. Rows that
     a user's own docstring leaves out are empty.
     """
     objective = recipe.objective
-    text = {"title": "", "paper": "", "loss": "", "recipe": "ours", "differs": ""} | read(inspect.getdoc(module) or "")
+    empty = {"title": "", "paper": "", "read": "", "loss": "", "recipe": "ours", "differs": ""}
+    text = empty | read(inspect.getdoc(module) or "")
     own = read(inspect.getdoc(type(objective)) or "")
     text |= own if "loss" in own else {}
     return text | {
+        "year": year_of(text["paper"]),
         "needs": needs_of(objective),
         "settings": table(type(objective)) + update_of(recipe, text["recipe"]),
     }
@@ -40,6 +42,8 @@ def of_sum(recipe: "Recipe", parts: Sequence[tuple[float, Mapping[str, Any]]]) -
     return {
         "title": " + ".join(_times(weight, short_title(part["title"])) for weight, part in parts),
         "paper": "; ".join(dict.fromkeys(part["paper"] for _, part in parts if part["paper"])),
+        "year": max((part["year"] for _, part in parts if part["year"]), default=None),
+        "read": "; ".join(f"{part['name']}: {part['read']}" for _, part in parts if part["read"]),
         "loss": "\n".join(f"{_times(weight, part['name'])}:  {part['loss']}" for weight, part in parts),
         "recipe": f"ours: the references of all parts; the update of {names[0]}. {parts[0][1]['recipe']}",
         "differs": "\n".join(f"{part['name']}: {part['differs']}" for _, part in parts),
@@ -79,6 +83,16 @@ def update_of(recipe: "Recipe", about: str) -> list[dict[str, Any]]:
         | ({"source": source} if name in given else {})
         for row in table(type(recipe.update))
     ]
+
+
+def year_of(paper: str) -> int | None:
+    """The year in which `paper` came out, None where it does not say.
+
+    >>> year_of("Ji et al. 2024, arXiv:2402.00856")
+    2024
+    """
+    found = re.search(r"\b(?:19|20)\d\d\b", paper)
+    return int(found[0]) if found else None
 
 
 def read(docstring: str) -> dict[str, str]:

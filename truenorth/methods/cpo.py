@@ -1,6 +1,7 @@
 """Contrastive Preference Optimization: DPO without a reference, and learning the chosen response besides.
 
 Paper    Xu et al. 2024, arXiv:2401.08417
+Read     code
 Loss     -log sigmoid( beta * (log pi(chosen|x) - log pi(rejected|x)) ) - nll_weight * log pi(chosen|x) / |chosen|,
          |y| tokens of a response
 Recipe   code: AdamW, learning rate 1e-4, warm-up over 1 % of the steps (LoRA); the code decays as 1 / sqrt(step), ours

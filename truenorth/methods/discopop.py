@@ -1,6 +1,7 @@
 """DiscoPOP: a loss that a language model found, logistic for lost pairs and exponential for won ones.
 
 Paper    Lu et al. 2024, arXiv:2406.08414, its log-ratio modulated loss (LRML)
+Read     others: TRL, which cites the paper
 Loss     (1 - w) * -log sigmoid(m) + w * exp(-m),  w = sigmoid(m / tau),  m = beta * (r_chosen - r_rejected),
          r = log pi(y|x) - log pi_ref(y|x)
 Recipe   code: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps

@@ -1,6 +1,7 @@
 """Direct Preference Optimization.
 
 Paper    Rafailov et al. 2023, arXiv:2305.18290
+Read     code
 Loss     Eq. 7:  -log sigmoid( beta * (r_chosen - r_rejected) ),  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   paper: RMSprop, learning rate 1e-6 after 150 steps of warm-up, constant; the clip of 10 is the code's
 Differs  in nothing at label_smoothing = 0. With it (cDPO, from the authors' code) a share of the labels is believed

@@ -1,6 +1,7 @@
 """Length-normalised DPO: log-ratios per token.
 
 Paper    Lambert et al. 2024, arXiv:2411.15124 (Tulu 3)
+Read     others: what is said of the authors' code
 Loss     -log sigmoid( beta * (r_chosen / |chosen| - r_rejected / |rejected|) ),
          r = log pi(y|x) - log pi_ref(y|x),  |y| tokens of a response
 Recipe   code: AdamW, learning rate 5e-7, linear after a warm-up over 10 % of the steps, weight decay 0, no clip (8B)

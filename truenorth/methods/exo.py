@@ -1,10 +1,10 @@
 """Efficient Exact Optimization, and its forward twin.
 
 Paper    Ji et al. 2024, arXiv:2402.00856; beta is its beta_pi, reward_temperature its beta_r
+Read     code
 Recipe   code: AdamW with betas (0.9, 0.95), learning rate 1e-6, cosine without warm-up, clip 1.0;
          beta as on IMDB for pairs, as on TL;DR and HH with rewards
-Differs  from the authors' code, which divides all logits by its sampling temperature, 0.8, before it takes their
-         log-probabilities, and fixes epsilon at e^-10 in a target left unnormalised. Ours is 1e-3, normalised.
+Differs  from the authors' code: it divides logits by 0.8, its sampling temperature; its epsilon is e^-10, unnormalised
 """
 
 import math

@@ -1,6 +1,7 @@
 """Identity Preference Optimization: the margin is fitted, not pushed without end.
 
 Paper    Azar et al. 2023, arXiv:2310.12036; beta is its tau
+Read     memory
 Loss     ( r_chosen - r_rejected - 1 / (2 beta) )^2,  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps; the paper trains bandits only
 Differs  in nothing that we know; the formula is from memory and the paper was not opened again. r is summed over

@@ -1,6 +1,7 @@
 """Kahneman-Tversky Optimization: from single answers that are good or bad, without pairs.
 
 Paper    Ethayarajh et al. 2024, arXiv:2402.01306
+Read     code
 Loss     weight * (1 - sigmoid( beta * (r - baseline) ))  for a desirable answer,
          weight * (1 - sigmoid( beta * (baseline - r) ))  for an undesirable one,
          r = log pi(y|x) - log pi_ref(y|x),  baseline = max(0, mean of r over the step), without gradients

@@ -1,6 +1,7 @@
 """Margin Matching Preference Optimization: the difference of the scores says how sure a label is.
 
 Paper    Kim et al. 2024, arXiv:2410.03145
+Read     code
 Loss     -p log sigmoid(m) - (1 - p) log sigmoid(-m),  m = beta * (r_chosen - r_rejected),
          p = sigmoid( gamma * (score_chosen - score_rejected) ),  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   code: AdamW, learning rate 5e-7, cosine after a warm-up over 30 % of the steps (Gemma-7B, UltraFeedback)

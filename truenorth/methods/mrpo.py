@@ -1,6 +1,7 @@
 """Multi-Reference Preference Optimization: DPO against a mixture of several references.
 
 Paper    Le et al. 2024, arXiv:2405.16388; clip is its epsilon
+Read     code
 Recipe   code: AdamW, learning rate 1e-5, cosine (LoRA, two references); `initial` is the anchor, `second` and any
          further one are models of the user's choice: --set references.second.path=...
 Differs  from the authors' code, where each of two references gets the other's weight; ours is the text's reading. For
@@ -85,6 +86,7 @@ class MRPO(Mixed):
 class MRPOGeometric(Mixed):
     """MRPO with the references' geometric mean, the exact optimum under a weighted sum of KLs to each. Ours.
 
+    Read     reconstructed: it is not the paper's
     Loss     as mrpo, with  r = log pi(y|x) - sum_k weight_k log pi_k(y|x)
     """
 

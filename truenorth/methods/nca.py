@@ -1,6 +1,7 @@
 """Noise Contrastive Alignment: each response is told from noise, so the chosen one's likelihood cannot sink.
 
 Paper    Chen et al. 2024, arXiv:2402.05369; beta as in its code, reward_temperature its alpha
+Read     others: TRL for pairs, which the authors point to; memory for K responses
 Recipe   code: AdamW, learning rate 5e-6, cosine after a warm-up over 10 % of the steps (LoRA)
 Differs  in the reward temperature: theirs is 1e-4, at which only the best response counts. The loss of pairs is TRL's,
          which the authors point to; with K responses and with rewards it is remembered, and the former is the latter's
@@ -48,6 +49,7 @@ class NCA(Objective):
 class NCAReward(Objective):
     """Noise Contrastive Alignment from K responses with rewards.
 
+    Read     memory
     Loss     -sum over all K responses of ( q log sigmoid(beta * r) + 1/K log sigmoid(-beta * r) ),
              r = log pi(y|x) - log pi_ref(y|x),  q = softmax(reward / reward_temperature)
     """

@@ -1,6 +1,7 @@
 """DPO with an offset: the margin grows with the distance of the scores.
 
 Paper    Amini et al. 2024, arXiv:2402.10571
+Read     code
 Loss     -log sigmoid( beta * (r_chosen - r_rejected) - alpha * log(score_chosen - score_rejected) ),
          r = log pi(y|x) - log pi_ref(y|x)
 Recipe   code: RMSprop, learning rate 5e-7 after 150 steps of warm-up, constant, clip 10, beta as on TL;DR

@@ -1,6 +1,7 @@
 """Odds Ratio Preference Optimization: fine-tuning and preferences in one stage, without a reference.
 
 Paper    Hong et al. 2024, arXiv:2403.07691; odds_weight is its lambda
+Read     code
 Loss     Eq. 6:  -log p(chosen) - odds_weight * log sigmoid( log_odds(chosen) - log_odds(rejected) ),
          log p(y) = log pi(y|x) / |y|,  log_odds(y) = log( p(y) / (1 - p(y)) ),  |y| tokens of a response
 Recipe   code: AdamW, learning rate 5e-6 after 200 steps of warm-up (Mistral-7B); the code decays as 1 / sqrt(step),

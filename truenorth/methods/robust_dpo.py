@@ -1,6 +1,7 @@
 """Robust DPO: unbiased where a known share of the labels is flipped.
 
 Paper    Chowdhury et al. 2024, arXiv:2403.00409
+Read     others: TRL, which cites the paper
 Loss     ( (1 - epsilon) l(m) - epsilon l(-m) ) / (1 - 2 epsilon),  l(m) = -log sigmoid(m),
          m = beta * (r_chosen - r_rejected),  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps

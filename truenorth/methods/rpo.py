@@ -1,6 +1,7 @@
 """Regularized Preference Optimization: DPO with the likelihood of the chosen response held up.
 
 Paper    Liu et al. 2024, arXiv:2405.16436, with the chosen response as its baseline
+Read     code
 Recipe   code: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps
 Differs  in nothing: both forms are the authors', the sum as for Zephyr-beta, the mean from their second code.
          TRL's `rpo_alpha` is another paper's (iterative RPO, arXiv:2404.19733) and is not scaled by beta.

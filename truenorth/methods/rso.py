@@ -1,6 +1,7 @@
 """The hinge loss of RSO, Statistical Rejection Sampling Optimization.
 
 Paper    Liu et al. 2023, arXiv:2309.06657, its hinge-norm loss; beta is its gamma
+Read     others: TRL, which calls it hinge
 Loss     max(0, 1 - beta * (r_chosen - r_rejected)),  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps
 Differs  in what is left out: the paper draws its pairs by rejection sampling, ours are those of the data. This is

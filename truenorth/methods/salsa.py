@@ -1,6 +1,7 @@
 """SALSA for pairs: DPO whose reference is a soup of two SFT models.
 
 Paper    Chegini et al. 2024, arXiv:2411.01798, which has a soup as the reference of PPO
+Read     reconstructed: the paper has it for PPO
 Loss     -log sigmoid( beta * (r_chosen - r_rejected) ),  r = log pi(y|x) - log pi_soup(y|x),
          theta_soup = start_share * theta_start + (1 - start_share) * theta_path
 Recipe   ours: AdamW, learning rate 5e-7, cosine after a warm-up over 10 % of the steps; the user names the second SFT

@@ -1,6 +1,7 @@
 """Softmax-DPO: one chosen response against several rejected ones.
 
 Paper    Chen et al. 2024, arXiv:2406.09215
+Read     code
 Loss     -log sigmoid( -log sum_rejected exp( beta * (r_rejected - r_chosen) ) ),
          r = log pi(y|x) - log pi_ref(y|x);  equal to minus log softmax(beta * r) at the chosen response
 Recipe   code: AdamW, learning rate 1e-5, cosine after a warm-up over 5 % of the steps, clip 0.3 (LoRA, 3 epochs)

@@ -1,6 +1,7 @@
 """Supervised fine-tuning on one good response per prompt: the stage before preferences, or a part of a sum.
 
 Paper    Ouyang et al. 2022, arXiv:2203.02155, its step 1
+Read     others: common to all libraries
 Recipe   ours: AdamW, learning rate 1e-5, cosine after a warm-up over 3 % of the steps, clip 1.0
 Differs  in the mean: most trainers weigh every token of a batch alike, ours every response, so that a long answer
          does not count more than a short one and the loss of a row does not depend on its neighbours.

@@ -1,6 +1,7 @@
 """Simple Preference Optimization: no reference, and rewards per token.
 
 Paper    Meng et al. 2024, arXiv:2405.14734
+Read     code
 Loss     Eq. 6:  -log sigmoid( beta / |chosen| log pi(chosen|x) - beta / |rejected| log pi(rejected|x) - gamma ),
          |y| tokens of a response, gamma = gamma_over_beta * beta
 Recipe   code: AdamW, learning rate 6e-7, cosine after a warm-up over 10 % of the steps (Llama-3 8B Base)

@@ -1,6 +1,7 @@
 """Sequence Likelihood Calibration with human feedback (SLiC-HF).
 
 Paper    Zhao et al. 2023, arXiv:2305.10425
+Read     memory
 Loss     max(0, delta - log pi(chosen|x) + log pi(rejected|x)) - sft_weight * log pi(chosen|x)
 Recipe   ours: AdamW, learning rate 1e-6, cosine after a warm-up over 10 % of the steps
 Differs  in the response that keeps the model near its start, the paper's y_ref, the SFT target or the best-ranked

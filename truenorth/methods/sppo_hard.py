@@ -1,6 +1,7 @@
 """Self-Play Preference Optimization from labels: each response's log-ratio is fitted to its win rate.
 
 Paper    Wu et al. 2024, arXiv:2405.00675, Eq. 4.7 with win rates 1 and 0; beta is 1 over its eta
+Read     code
 Loss     ( r_chosen - 1 / (2 beta) )^2 + ( r_rejected + 1 / (2 beta) )^2,  r = log pi(y|x) - log pi_ref(y|x)
 Recipe   code: RMSprop, learning rate 5e-7, linear after a warm-up over 10 % of the steps
 Differs  in the win rates: the paper estimates them with a pairwise judge over several samples of the policy, and plays

@@ -1,6 +1,7 @@
 """Trust Region DPO: DPO whose reference follows the policy.
 
 Paper    Gorbatovski et al. 2024, arXiv:2404.09656; share is its alpha, every its tau
+Read     others: reviews of the paper, and TRL
 Recipe   paper: AdamW, learning rate 1e-6, warm-up over 100 steps, clip 2; the linear decay is ours
 Differs  in nothing that is known. The paper was not read. Both updates and their best values, alpha 0.5 to 0.6 and tau
          512, are those of its reviews; beta, learning rate, warm-up and clip are what TRL's list of papers gives as
