@@ -32,7 +32,7 @@ FOUR = TWO | {
     "replicas of slices": {"layout": "tensor", "tensor_size": 2},
 }
 WAYS = {"full": {}, "lora": {"lora": {"rank": 4}}}
-DIVIDED = ("coupled", "broken", "gathered")
+DIVIDED = ("coupled", "broken", "gathered", "measured")
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
@@ -127,6 +127,16 @@ def test_layers_are_gathered_in_bfloat16_and_their_gradients_summed_in_float32(t
     for name, gradient in theirs.items():
         assert ours[name].dtype == torch.float32
         assert (ours[name] / 2 - gradient).norm() <= 2**-8 * gradient.norm(), name  # summed over two processes
+
+
+@pytest.mark.parametrize("held", ["shards", "slices"])
+def test_what_is_measured_does_not_depend_on_how_the_model_is_held(held: str, two: Path) -> None:
+    ours = load_file(two / f"measured.{held}")
+    theirs = divided.measured_step(Policy.of(tiny_model("llama").requires_grad_(True), "float32"))
+    ours["gradient"] /= {"shards": 2, "slices": 1}[held]  # shards sum over two processes of the same rows
+    assert ours.keys() == theirs.keys()
+    for name, expected in theirs.items():
+        assert torch.allclose(ours[name], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())), name
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -56,6 +56,28 @@ def gathered(out: Path) -> None:
             out.with_suffix(".json").write_text(json.dumps(dtypes))
 
 
+def measured(out: Path) -> None:
+    """What a model gives besides totals that is sharded, and one that is sliced, with the gradients of its tokens."""
+    with joined() as group:
+        for name, sizes in (("shards", Sizes(shards=group.size)), ("slices", Sizes(slices=group.size))):
+            sharding, model = Sharding.over(group, sizes, torch.device("cpu")), tiny_model("llama")
+            sharding.slice(model.requires_grad_(True))
+            found = measured_step(sharding.shard(Policy.of(model, "float32")))
+            tensors = {key: whole(tensor).contiguous() for key, tensor in found.items()}
+            if group.first:
+                save_file(tensors, out.with_suffix(f".{name}"))
+
+
+def measured_step(policy: Policy) -> dict[str, torch.Tensor]:
+    """All that is measured of some rows, and the gradient of the sum of their tokens' log-probs by the first layer."""
+    found = policy.log_probs(pack(rows_of(SHAPES)), frozenset({"tokens", "entropy", "collision"}))
+    assert found.tokens is not None
+    found.tokens.sum().backward()
+    measures = {name: getattr(found, name).detach() for name in ("total", "tokens", "entropy", "collision")}
+    layer: Any = policy.model.get_parameter("model.layers.0.mlp.up_proj.weight")
+    return measures | {"gradient": layer.grad}
+
+
 def bfloat16_step(policy: Policy) -> dict[str, torch.Tensor]:
     """Log-probs of the same rows in every process, and the gradients of their sum, added over the processes."""
     total = policy.log_probs(pack(rows_of(SHAPES))).total
