@@ -32,6 +32,19 @@ class Layout:
         """[B] tokens of each prompt with all its responses."""
         return [p + sum(r) for p, r in zip(self.prompts, self.responses, strict=True)]
 
+    @property
+    def sequences(self) -> list[tuple[int, int, int]]:
+        """Each prompt and response in turn: the place of its prompt among them, its first position, its tokens.
+
+        >>> Layout(prompts=(2, 3), responses=((1, 0), (4,))).sequences
+        [(0, 0, 2), (0, 2, 1), (0, 2, 0), (3, 0, 3), (3, 3, 4)]
+        """
+        found = list[tuple[int, int, int]]()
+        for prompt, responses in zip(self.prompts, self.responses, strict=True):
+            place = len(found)
+            found += [(place, 0, prompt), *((place, prompt, tokens) for tokens in responses)]
+        return found
+
 
 @dataclass(frozen=True, slots=True)
 class PackedBatch:

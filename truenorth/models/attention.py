@@ -87,26 +87,17 @@ def attend_by_sequence(query: Tensor, key: Tensor, value: Tensor, layout: Layout
     dtype = torch.float32 if query.device.type == "cpu" else given
     repeats = query.shape[1] // key.shape[1]
     # Split once: a slice for each sequence would each write a gradient of full size.
-    sizes = [n for group in zip(layout.prompts, layout.responses, strict=True) for n in (group[0], *group[1])]
+    sequences = layout.sequences
+    sizes = [tokens for _, _, tokens in sequences]
     queries = query.to(dtype).split(sizes, dim=2)
     keys, values = (x.to(dtype).repeat_interleave(repeats, 1).split(sizes, dim=2) for x in (key, value))
     outputs: list[Tensor] = []
-    for i, prompt in _sequences(layout):
+    for i, (prompt, _, _) in enumerate(sequences):
         q, k, v = queries[i], keys[i], values[i]
         if prompt != i:
             k, v = torch.cat([keys[prompt], k], dim=2), torch.cat([values[prompt], v], dim=2)
         outputs.append(_attend_to_the_past(q, k, v, scores))
     return torch.cat(outputs, dim=2).to(given)
-
-
-def _sequences(layout: Layout) -> Generator[tuple[int, int]]:
-    """The place of each prompt and response among all of them, and that of its prompt."""
-    i = 0
-    for responses in layout.responses:
-        prompt = i
-        for i in range(prompt, prompt + 1 + len(responses)):
-            yield i, prompt
-        i += 1
 
 
 def _attend_to_the_past(query: Tensor, key: Tensor, value: Tensor, scores: Scores) -> Tensor:

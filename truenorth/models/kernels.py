@@ -175,18 +175,15 @@ def sequences_of(layout: Layout, device: torch.device) -> Sequences:
     keys: list[Tensor] = []
     queries_each: list[int] = []
     keys_each: list[int] = []
-    at = 0
-    for prompt, responses in zip(layout.prompts, layout.responses, strict=True):
-        shared = torch.arange(at, at + prompt)
-        keys.append(shared)
-        queries_each.append(prompt)
-        keys_each.append(prompt)
-        at += prompt
-        for length in filter(None, responses):
-            keys += [shared, torch.arange(at, at + length)]
-            queries_each.append(length)
-            keys_each.append(prompt + length)
-            at += length
+    shared, at = torch.arange(0), 0
+    for _, begin, tokens in layout.sequences:
+        own, at = torch.arange(at, at + tokens), at + tokens
+        if begin == 0:
+            shared = own  # a prompt
+        if tokens:
+            keys += [own] if begin == 0 else [shared, own]
+            queries_each.append(tokens)
+            keys_each.append(begin + tokens)
     return Sequences(
         keys=to_device(torch.cat(keys), device),
         query_starts=to_device(_starts(queries_each), device),
@@ -249,15 +246,7 @@ def block_mask(layout: Layout, window: int | None, device: torch.device) -> Bloc
 
 def _places(layout: Layout) -> tuple[Tensor, Tensor, Tensor]:
     """[T] each: the sequence that a token belongs to, the sequence that is its prompt, its position."""
-    owner: list[Tensor] = []
-    prompts: list[Tensor] = []
-    position: list[Tensor] = []
-    sequence = 0
-    for prompt, responses in zip(layout.prompts, layout.responses, strict=True):
-        first = sequence
-        for begin, length in [(0, prompt), *((prompt, length) for length in responses)]:
-            owner.append(torch.full((length,), sequence))
-            prompts.append(torch.full((length,), first))
-            position.append(torch.arange(begin, begin + length))
-            sequence += 1
-    return torch.cat(owner), torch.cat(prompts), torch.cat(position)
+    sequences = layout.sequences
+    owner = torch.cat([torch.full((tokens,), i) for i, (_, _, tokens) in enumerate(sequences)])
+    position = torch.cat([torch.arange(begin, begin + tokens) for _, begin, tokens in sequences])
+    return owner, torch.tensor([prompt for prompt, _, _ in sequences])[owner], position
