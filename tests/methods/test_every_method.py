@@ -32,7 +32,7 @@ OBJECTIVES = {name: recipe(name).objective for name in METHODS} | {
     "f_divergence_dpo, forward KL": recipe("f_divergence_dpo", alpha=1.0).objective,
     "aps, many temperatures": recipe("aps", beta=1.0).objective,
     "a sum": recipe("dpo + 0.2*simpo").objective,
-    "a sum that couples rows": recipe("aot + 0.5*aps").objective,
+    "a sum that couples rows": recipe("aot + 0.5*odpo").objective,
 }
 DETACHED = {"wpo"}  # holds a part of its loss for constant, so finite differences are taken in its own tests
 LOWERS_BOTH = {"apo_down"}  # by intention, see its own tests
