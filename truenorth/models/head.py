@@ -84,7 +84,7 @@ class After:
         slope = None if self.softcap is None else 1 - (logits / self.softcap).square()
         at, peak = logits.gather(1, targets), logits.amax(1, keepdim=True)
         logits.sub_(peak)
-        shares = logits.exp() if self.measures else logits.exp_()
+        shares = logits.exp() if "entropy" in self.measures else logits.exp_()
         total = shares.sum(1, keepdim=True)
         nats = (at - (total.log() + peak))[:, 0]
         scores = nats, *(MEASURES[measure](logits, shares, total[:, 0]) for measure in self.measures)
@@ -102,12 +102,12 @@ class After:
 
 def _entropy(logits: Tensor, shares: Tensor, total: Tensor) -> Tensor:
     """-sum_v p_v log p_v as a share of log V: 1 is uniform."""
-    return (total.log() - torch.linalg.vecdot(shares, logits) / total) / log(logits.shape[1])
+    return (total.log() - torch.einsum("nv,nv->n", shares, logits) / total) / log(logits.shape[1])
 
 
 def _collision(_: Tensor, shares: Tensor, total: Tensor) -> Tensor:
     """-log sum_v p_v^2 in nats, the entropy of collisions: log V is uniform."""
-    return 2 * total.log() - torch.linalg.vecdot(shares, shares).log()
+    return 2 * (total.log() - torch.linalg.vector_norm(shares, dim=1).log())
 
 
 MEASURES: Mapping[Measure, Callable[[Tensor, Tensor, Tensor], Tensor]] = {"entropy": _entropy, "collision": _collision}
