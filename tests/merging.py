@@ -23,7 +23,7 @@ def merged(
     base: Tensor | None = None,
     *,
     layer: tuple[int, int] | None = None,
-    slice_size: int = 1 << 21,
+    slice_size: int = 1 << 18,
 ) -> Tensor:
     """What a merge makes of one tensor of each model."""
     tensor = NamedTensor(

@@ -18,6 +18,16 @@ def test_the_largest_are_those_of_a_stable_sort(values: list[float], share: floa
     assert cut([tensor], count).largest(tensor).nonzero().flatten().tolist() == sorted(first.tolist())
 
 
+@given(
+    numbers, st.floats(0.01, 1.0), st.integers(1, 7), st.sampled_from([torch.float32, torch.bfloat16, torch.float64])
+)
+def test_what_is_kept_is_what_the_mask_says(values: list[float], share: float, size: int, dtype: torch.dtype) -> None:
+    tensor, count = torch.tensor(values, dtype=dtype), count_of(len(values), share)
+    masked = tensor.where(cut([tensor], count).largest(tensor), 0)
+    found = cut([tensor], count)
+    assert torch.equal(torch.cat([found.keep(part) for part in tensor.split(size)]), masked)
+
+
 @given(numbers, st.integers(1, 7))
 def test_slices_are_cut_like_the_whole(values: list[float], size: int) -> None:
     tensor, count = torch.tensor(values), count_of(len(values), 0.4)

@@ -53,7 +53,6 @@ class Breadcrumbs(TensorMerge):
         for part in tensor.slices():
             assert part.base is not None
             trimmed = [
-                tau.where(inner.largest(tau) & ~outer.largest(tau), 0)
-                for tau, (outer, inner) in zip(part.task_vectors, cuts, strict=True)
+                inner.keep(tau) - outer.keep(tau) for tau, (outer, inner) in zip(part.task_vectors, cuts, strict=True)
             ]
             yield weights.add_vector(part.base, weights.linear(trimmed, shares), self.scale)

@@ -48,7 +48,7 @@ class TIES(TensorMerge):
         cuts = [weights.cut(tensor.vectors(model), count) for model in range(len(tensor.models))]
         for part in tensor.slices():
             assert part.base is not None
-            trimmed = [tau.where(cut.largest(tau), 0) for tau, cut in zip(part.task_vectors, cuts, strict=True)]
+            trimmed = [cut.keep(tau) for tau, cut in zip(part.task_vectors, cuts, strict=True)]
             yield weights.add_vector(part.base, agreed(trimmed, shares, self.vote), self.scale)
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn.functional import hardshrink
 
 LOW_BITS = 16  # of the 31 that order float32 magnitudes
 
@@ -39,6 +40,19 @@ class Cut:
             tied = tied.logical_and_((tied.flatten().cumsum(0) <= self.ties).view_as(tied))
         self.ties -= min(found, self.ties)
         return mask.logical_or_(tied)
+
+    def keep(self, tensor: Tensor) -> Tensor:
+        """`tensor` with the entries set to 0 that are not among the largest. Of float32 several times faster."""
+        if tensor.dtype != torch.float32:
+            return tensor.where(self.largest(tensor), 0)
+        if not self.ties:
+            return hardshrink(tensor, self.magnitude)
+        found = int((tensor.abs() == self.magnitude).sum())
+        if found > self.ties:
+            return tensor.where(self.largest(tensor), 0)
+        self.ties -= found
+        below = torch.nextafter(torch.tensor(self.magnitude), torch.tensor(-1.0))  # so that the magnitude itself stays
+        return hardshrink(tensor, float(below))
 
 
 def cut(slices: Iterable[Tensor], count: int) -> Cut:
@@ -77,7 +91,7 @@ def keep_largest(tensor: Tensor, share: float) -> Tensor:
     >>> keep_largest(torch.tensor([1.0, -3.0, 2.0, -2.0]), 0.5)
     tensor([ 0., -3.,  2.,  0.])
     """
-    return tensor.where(cut([tensor], count_of(tensor.numel(), share)).largest(tensor), 0)
+    return cut([tensor], count_of(tensor.numel(), share)).keep(tensor)
 
 
 def keep_middle(tensor: Tensor, *, smallest: float, largest: float) -> Tensor:
@@ -87,7 +101,7 @@ def keep_middle(tensor: Tensor, *, smallest: float, largest: float) -> Tensor:
     tensor([ 0., -3.,  2.,  0.])
     """
     outer, inner = middle([tensor], tensor.numel(), smallest=smallest, largest=largest)
-    return tensor.where(inner.largest(tensor) & ~outer.largest(tensor), 0)
+    return inner.keep(tensor) - outer.keep(tensor)
 
 
 def middle(slices: Iterable[Tensor], numel: int, *, smallest: float, largest: float) -> tuple[Cut, Cut]:
