@@ -92,7 +92,7 @@ def train_step(
 
 
 def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str, Scores]) -> list[Candidates]:
-    """The waist: what each player's objective sees of `batch`, references detached. Player i's peer is the next one."""
+    """The waist: what each player's objective sees of `batch`, references detached. Its peer is the next player."""
     frozen = {name: log_probs(batch).detach() for name, log_probs in references.items()}
     live = [player.log_probs(batch) for player in players]
     scored: list[Candidates] = []
