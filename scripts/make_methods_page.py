@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from truenorth import merging
+from truenorth.merges import MERGES
 from truenorth.methods import METHODS, describe
 from truenorth.optim.update import UPDATES
 from truenorth.settings import find, table
@@ -26,6 +28,10 @@ Every method takes any of these: `--set update.kind=rmsprop`, or as a whole
 `--set "update={kind: torch, optimizer: torch.optim:SGD, learning_rate: 1e-4}"`. These are their own defaults;
 a method's recipe comes first.
 """
+MERGES_HEAD = """## Merges
+
+`truenorth merge NAME --models A B --out DIR --set keep=0.2` merges models after training; see [merging](merging.md).
+"""
 
 
 def page() -> str:
@@ -46,7 +52,8 @@ def page() -> str:
         ),
     )
     updates = [f"### {name}\n\n{_settings(table(find(path)))}" for name, path in UPDATES.items()]
-    return "\n".join([HEAD, summary, *map(_section, methods), UPDATES_HEAD, *updates])
+    merges = [_merge(merging.describe(name)) for name in MERGES]
+    return "\n".join([HEAD, summary, *map(_section, methods), UPDATES_HEAD, *updates, MERGES_HEAD, *merges])
 
 
 def _section(method: Mapping[str, Any]) -> str:
@@ -60,6 +67,19 @@ def _section(method: Mapping[str, Any]) -> str:
             f"- **Recipe** {_line(method['recipe'])}",
             f"- **Differs** {_line(method['differs'])}\n",
             _settings(own) if own else "It has no settings but the update's.\n",
+        ]
+    )
+
+
+def _merge(merge: Mapping[str, Any]) -> str:
+    return "\n".join(
+        [
+            f"### {merge['name']}\n",
+            f"{merge['title']}. {merge['paper']}.\n",
+            f"```text\n{merge['formula']}\n```\n",
+            f"- **Needs** {merge['needs']}",
+            f"- **Differs** {_line(merge['differs'])}\n",
+            _settings(merge["settings"]) if merge["settings"] else "It has no settings.\n",
         ]
     )
 
