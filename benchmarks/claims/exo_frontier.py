@@ -9,7 +9,7 @@ Half an hour on one core. Each run is kept in FOLDER: started again, it goes on 
 import argparse
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,8 @@ from truenorth.recipe import Recipe
 from truenorth.session import Session
 
 TUNED_AT = 0.5  # the beta at which learning rates are chosen, and policies held against the optimum
+
+TUNED_WITH = {"dpo": 2, "exo": 2, "dpo_rw": 4, "exo_rw": 4}  # answers to a prompt, for every K of the method
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class Sweep:
 
 WHOLE = Sweep(
     arms=[("dpo", 2), ("exo", 2), *itertools.product(("dpo_rw", "exo_rw"), (2, 4, 8))],
-    betas=(0.2, 0.5, 1.0), rates=(6.25e-5, 1.25e-4, 2.5e-4, 5e-4), seeds=(1, 2, 3), at=(8, 16, 32),
-    levels=(0.5, 1.0, 2.0, 3.0),
+    betas=(0.5, 0.2, 1.0), rates=(6.25e-5, 1.25e-4, 2.5e-4, 5e-4), seeds=(1, 2, 3), at=(8, 16, 32),
+    levels=(0.5, 0.75, 1.0),
 )  # fmt: skip
 TINY = Sweep(
     arms=[("dpo", 2), ("exo", 2), ("dpo_rw", 4), ("exo_rw", 4)], betas=(0.5,), rates=(1e-3,), seeds=(1, 2),
@@ -69,17 +71,17 @@ class Bench:
     def test(self) -> Measure:
         return Measure(prompts("test")[: self.sweep.test], answers=2, seed=200)
 
-    def tuned(self) -> dict[tuple[str, int], float]:
-        """Each arm's learning rate: the one whose best point has the greatest reward - beta^2 KL.
+    def tuned(self) -> dict[str, float]:
+        """Each method's learning rate: the one whose best point has the greatest reward - beta^2 KL.
 
         At TUNED_AT that is what the losses over K answers are made to maximise. The methods of pairs are judged by
         the same, and by the same prompts, none of which is a test prompt.
         """
         sweep, measure = self.sweep, self.tuning()
-        chosen: dict[tuple[str, int], float] = {}
-        for arm in sweep.arms:
-            runs = {rate: self.run(Trial(*arm, TUNED_AT, rate, 0), measure) for rate in sweep.rates}
-            chosen[arm] = best_rate(runs, price=TUNED_AT**2)
+        chosen: dict[str, float] = {}
+        for method, answers in TUNED_WITH.items():
+            runs = {rate: self.run(Trial(method, answers, TUNED_AT, rate, 0), measure) for rate in sweep.rates}
+            chosen[method] = best_rate(runs, price=TUNED_AT**2)
         return chosen
 
     def run(self, trial: Trial, measure: Measure, known: Optimum | None = None) -> list[Point]:
@@ -114,16 +116,16 @@ class Bench:
         rows = rated(asked, answers=self.sweep.sft_answers, seed=300, folder=self.folder)
         return {beta: optimum(rows, temperature=beta**2) for beta in self.sweep.betas}
 
-    def frontier(self, rates: Mapping[tuple[str, int], float], known: Mapping[float, Optimum]) -> Found:
-        """The points of every arm, beta and seed at the arm's learning rate.
+    def frontier(self, rates: Mapping[str, float], known: Mapping[float, Optimum]) -> Found:
+        """The points of every arm, beta and seed at the method's learning rate.
 
         Pairs say nothing of how much better an answer is, so they have no optimum of their own to be held against.
         """
         sweep, measure = self.sweep, self.test()
         start = once(self.folder / "sft.json", lambda: measure.policy(measure.reference))
         found = Found(start, {}, known)
-        for seed, beta, arm in itertools.product(sweep.seeds, sweep.betas, sweep.arms):
-            trial = Trial(*arm, beta, rates[arm], seed)
+        for beta, seed, arm in itertools.product(sweep.betas, sweep.seeds, sweep.arms):
+            trial = Trial(*arm, beta, rates[arm[0]], seed)
             look_closely = trial.of_rewards and beta == TUNED_AT
             found.runs[trial] = self.run(trial, measure, known[beta] if look_closely else None)
         return found
@@ -137,15 +139,19 @@ def recipe(trial: Trial) -> Recipe:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="under a minute: tries the script, and shows nothing else")
+    parser.add_argument("--betas", type=float, nargs="*", help="some of those of the sweep")
+    parser.add_argument("--seeds", type=int, nargs="*", help="the same")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "claims", help="where runs are kept")
     given = parser.parse_args()
     torch.set_num_threads(1)  # a million weights gain nothing from a second one
     sweep = TINY if given.tiny else WHOLE
+    sweep = replace(sweep, betas=given.betas or sweep.betas, seeds=given.seeds or sweep.seeds)
     bench = Bench(sweep, given.folder / ("exo_frontier_tiny" if given.tiny else "exo_frontier"))
     found = bench.frontier(bench.tuned(), bench.optima())
     print_tables(found, sweep.levels)
     if not given.tiny:
         write_points(found)
+    if not given.tiny and TUNED_AT in sweep.betas:
         draw(found)
 
 

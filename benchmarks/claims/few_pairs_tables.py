@@ -1,12 +1,12 @@
 """The tables of few_pairs.py, and few_pairs.csv."""
 
-import csv
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from frontier import mean_and_error
 from frontier_tables import head, row
+from points_file import cells, merge
 from trained import Point
 from trials import PairTrial
 
@@ -59,15 +59,9 @@ def _mean(values: list[float], form: str = ".3f") -> str:
 
 
 def write_points(found: Found, file: Path = TABLE) -> None:
-    """The end of every run as a line, the SFT model first."""
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["method", "pairs", "learning_rate", "seed", "tokens", *NUMBERS])
-        writer.writerow(["sft", 0, "", "", 0, *_numbers(found.start)])
-        for trial, point in found.ends.items():
-            what = [trial.method, trial.pairs, trial.learning_rate, trial.seed, point["tokens"]]
-            writer.writerow([*what, *_numbers(point)])
-
-
-def _numbers(point: Point) -> list[str]:
-    return [f"{point[name]:.4f}" if name in point else "" for name in NUMBERS]
+    """The end of every run as a line, and the SFT model itself."""
+    lines: list[list[object]] = [["sft", 0, "", "", 0, *cells(found.start, NUMBERS)]]
+    for trial, point in found.ends.items():
+        what = [trial.method, trial.pairs, f"{trial.learning_rate:g}", trial.seed, point["tokens"]]
+        lines.append([*what, *cells(point, NUMBERS)])
+    merge(file, ["method", "pairs", "learning_rate", "seed", "tokens", *NUMBERS], lines, keys=4)

@@ -1,6 +1,5 @@
 """The tables of exo_frontier.py, and exo_frontier.csv."""
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 from frontier import Place, mean_and_error, reward_at
 from measured import Optimum
+from points_file import cells, merge
 from trained import Point
 from trials import Trial
 
@@ -119,15 +119,11 @@ def row(cells: Sequence[object]) -> str:
 
 
 def write_points(found: Found, file: Path = TABLE) -> None:
-    """Every point as a line, the SFT model first."""
-    with file.open("w", newline="") as out:
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["method", "answers", "beta", "learning_rate", "seed", "step", "tokens", *NUMBERS])
-        writer.writerow(["sft", "", "", "", "", 0, 0, *_numbers(found.start)])
-        for trial, points in found.runs.items():
-            what = [trial.method, trial.answers, trial.beta, trial.learning_rate, trial.seed]
-            writer.writerows([*what, point["step"], point["tokens"], *_numbers(point)] for point in points)
-
-
-def _numbers(point: Point) -> list[str]:
-    return [f"{point[name]:.4f}" if name in point else "" for name in NUMBERS]
+    """Every point as a line, and the SFT model itself."""
+    lines: list[list[object]] = [["sft", "", "", "", "", 0, 0, *cells(found.start, NUMBERS)]]
+    for trial, points in found.runs.items():
+        what: list[object] = [trial.method, trial.answers, f"{trial.beta:g}", f"{trial.learning_rate:g}", trial.seed]
+        for point in points:
+            lines.append([*what, point["step"], point["tokens"], *cells(point, NUMBERS)])
+    header = ["method", "answers", "beta", "learning_rate", "seed", "step", "tokens", *NUMBERS]
+    merge(file, header, lines, keys=6)

@@ -2,6 +2,7 @@
 
 import json
 import tempfile
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -61,6 +62,8 @@ def points(
         progress, found = Progress(budget=session.budget, identity="claims"), list[Point]()
         for step in sorted(at):
             progress = train([session.player], replace(plan, stop_after=step), progress).progress
+            if progress.step < step:  # asked to end, which the loop does after a step
+                raise SystemExit(f"Stopped at step {progress.step} of {step}. This run starts again; others are kept.")
             found.append(look(session, {"step": step, "tokens": progress.tokens}))
         return found
 
@@ -68,8 +71,9 @@ def points(
 def once(file: Path, make: Callable[[], Any]) -> Any:
     """What `file` holds, made first if there is none: a sweep that was killed goes on where it was."""
     if not file.exists():
+        began = time.process_time()
         write_json(file, make())
-        print(f"done {file.stem}", flush=True)
+        print(f"{file.stem}: {time.process_time() - began:.0f} s of processor", flush=True)
     return json.loads(file.read_text())
 
 
