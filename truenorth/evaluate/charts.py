@@ -21,8 +21,11 @@ class Planned:
 
 
 def _of_each_kind(name: str) -> tuple[tuple[str, str, Colour], ...]:
-    chosen, rejected = (f"{name}/chosen", "chosen", "chosen"), (f"{name}/rejected", "rejected", "rejected")
-    return chosen, rejected, (f"{name}/demonstrations", "demonstrations", "plain")
+    return (
+        (f"{name}/chosen", "chosen", "chosen"),
+        (f"{name}/rejected", "rejected", "rejected"),
+        (f"{name}/demonstrations", "demonstrations", "plain"),
+    )
 
 
 PLAN = (
@@ -31,22 +34,9 @@ PLAN = (
     Planned("Reward margin", "chosen minus rejected", (("rewards/margins", "margin", "plain"),), level=0.0),
     Planned("Distance from the reference", "KL on own samples, nats", (("kl/sampled", "KL", "plain"),)),
     Planned("Drift from the reference", "log-ratio on the rows, nats", (("kl/initial", "drift", "plain"),), level=0.0),
-    Planned(
-        "Log-probabilities",
-        "nats per response",
-        _of_each_kind("logps"),
-    ),
-    Planned(
-        "Implicit rewards",
-        "beta × log-ratio",
-        _of_each_kind("rewards"),
-        level=0.0,
-    ),
-    Planned(
-        "Lengths",
-        "tokens per response",
-        _of_each_kind("lengths"),
-    ),
+    Planned("Log-probabilities", "nats per response", _of_each_kind("logps")),
+    Planned("Implicit rewards", "beta × log-ratio", _of_each_kind("rewards"), level=0.0),
+    Planned("Lengths", "tokens per response", _of_each_kind("lengths")),
     Planned("Gradient norm", "before the clip", (("grad_norm", "norm", "plain"),)),
     Planned("Learning rate", "per step", (("learning_rate", "rate", "plain"),)),
 )
