@@ -18,7 +18,9 @@ import time
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
+from zlib import crc32
 
+import numpy as np
 import torch
 from results import Result, append, commit, machine, now, spread
 from rich.console import Console
@@ -28,7 +30,6 @@ from truenorth.merges import merge_of
 from truenorth.weights import writer
 from truenorth.weights.merge import Merged, Outcome
 from truenorth.weights.slices import SLICE
-from truenorth.weights.sparsify import generator
 
 WIDTH, MLP, VOCABULARY = 2048, 8192, 128_256  # a Llama of 1B parameters; its embeddings are a quarter of 2 GB
 LIMIT = 1.5  # GB of memory that a merge may take
@@ -53,17 +54,23 @@ def make(folder: Path, gigabytes: float, *, noise: int) -> None:
     """A checkpoint of random weights; those of `noise` 0 are the base, others add to it, as fine-tuning does."""
 
     def draw(name: str, numel: int):
-        base, own = generator(0, name), generator(noise, name)
+        base, own = (np.random.default_rng([part, crc32(name.encode())]) for part in (0, noise))
         for start in range(0, numel, SLICE):
             size = min(SLICE, numel - start)
-            weights = torch.randn(size, generator=base) * 0.02
-            yield weights + torch.randn(size, generator=own) * 1e-3 if noise else weights
+            weights = _uniform(base, size) * 0.02
+            yield weights + _uniform(own, size) * 1e-3 if noise else weights
 
     tensors = [
         Merged(name, shape, "BF16", lambda name=name, shape=shape: draw(name, shape[0] * shape[1]))
         for name, shape in shapes(gigabytes).items()
     ]
+    writer.SHARD = 500_000_000
     writer.write_folder(Outcome(tensors, {"tie_word_embeddings": True, "dtype": "bfloat16"}, []), folder, card="")
+
+
+def _uniform(rng: np.random.Generator, size: int) -> torch.Tensor:
+    """Numbers between -1 and 1, of 16 random bits: several times faster than normal ones."""
+    return torch.from_numpy(rng.integers(-(1 << 15), 1 << 15, size, np.int16)).float() / (1 << 15)
 
 
 def merge(how: str, folder: Path, out: Path) -> list[str]:

@@ -159,7 +159,14 @@ def test_merged_adapters_are_the_dense_sum(tmp_path: Path, weights: tuple[float,
     base = tiny_directory(tmp_path / "base")
     one = adapter(base, tmp_path / "one", seed=1, rank=4, lora_alpha=8)
     two = adapter(
-        base, tmp_path / "two", seed=2, rank=3, lora_alpha=5, targets=("q_proj", "down_proj"), use_rslora=True
+        base,
+        tmp_path / "two",
+        seed=2,
+        rank=3,
+        lora_alpha=5,
+        targets=("q_proj", "down_proj"),
+        use_rslora=True,
+        alpha_pattern={"layers.1.*proj": 9},
     )
     out = merge("adapters", [one, two], out=tmp_path / "out", weights=weights)
     dense = AutoModelForCausalLM.from_pretrained(base)

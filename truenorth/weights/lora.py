@@ -1,6 +1,7 @@
 """LoRA adapters as named tensors: each module's pair B, A, and the full model that an adapter makes of its base."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -75,7 +76,7 @@ def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float:
     0.5
     """
     patterns: Mapping[str, float] = config.get("alpha_pattern") or {}
-    own = [alpha for name, alpha in patterns.items() if module == name or module.endswith(f".{name}")]
+    own = [alpha for name, alpha in patterns.items() if re.match(rf"(.*\.)?({name})$", module)]  # as PEFT matches
     alpha = own[0] if own else config["lora_alpha"]
     return alpha / (math.sqrt(rank) if config.get("use_rslora") else rank)
 
