@@ -23,6 +23,7 @@ from .models.origin import base_of_adapter, fingerprint
 from .models.references import refuse_repeated
 from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
+from .models.task_vector import check_base, check_shapes
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
 from .recipe import Objective, Recipe
@@ -90,6 +91,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
     refuse_a_sharded_head(recipe, sharding)
+    _check_merging(recipe, run, sharding)
     check_references(
         recipe.references,
         run.model,
@@ -148,11 +150,21 @@ def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
         )
 
 
+def _check_merging(recipe: Recipe, run: Run, sharding: Sharding) -> None:
+    """Raise SettingsError or ModelError where the update merges with what is no base, as far as settings tell."""
+    if (rule := recipe.update.merging) is None or rule.idle:
+        return
+    base = check_base(type(rule).__name__, rule.base, run.model, adapter=_adapted(run), shared_out=sharding.in_step)
+    check_shapes(base, run.model, trust_remote_code=run.trust_remote_code)
+
+
 def _train(ready: Ready, watch: Watch) -> Result:
     """From prepared rows to the report."""
     recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
     world, data = ready.sharding.processes.world, (ready.rows, ready.unseen)
     others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
+    if (rule := recipe.update.merging) is not None and rule.base is not None:
+        others.append(fingerprint(rule.base))
     same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)

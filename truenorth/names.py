@@ -18,6 +18,7 @@ from .run import Run
 from .settings import Settings
 
 PARTS = {"update": "truenorth.optim.update", "references": "truenorth.models.references"}
+MERGING = "truenorth.methods.online_merging"
 
 
 def fields_in(module: str, kind: str = "") -> list[str]:
@@ -121,8 +122,8 @@ def check_key(key: str, method: str) -> None:
         if rest[:1] != ["parts"]:
             raise SettingsError(f"{key} is a setting of a part of the sum: say whose, as in {_example(method)}.")
     elif head == "objective" and (module := _module_of(method)):
-        known = fields_in(module, method)
-        if rest and rest[0] not in known:
+        known = fields_in(module) if module == MERGING else fields_in(module, method)
+        if rest and rest[0] not in (*known, *_of_merging()):
             raise SettingsError(_unknown(key, rest[0], known, of=method))
     elif head == "update" and rest and rest[0] not in (known := ["kind", *fields_in(PARTS["update"])]):
         raise SettingsError(_unknown(key, rest[0], known))
@@ -131,6 +132,11 @@ def check_key(key: str, method: str) -> None:
         raise SettingsError(
             f"--set {key}: there is no {head}.{did_you_mean(head, heads)} There are {', '.join(heads)}."
         )
+
+
+def _of_merging() -> list[str]:
+    """Settings of the rules by which an update may merge: their bare names are known, whatever the method."""
+    return [*fields_in("truenorth.optim.rule"), *fields_in(MERGING, "ondare"), *fields_in(MERGING, "onties")]
 
 
 def check_run(run: Mapping[str, Any], settings: type[Settings] = Run, prefix: str = "run.") -> None:

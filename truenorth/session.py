@@ -26,7 +26,9 @@ from .models.references import STARTS_AS_POLICY
 from .models.scored_references import Scores, Start, bytes_beside, follow, score_references
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
-from .optim.state_size import state_bytes
+from .models.task_vector import task_vector
+from .optim.merging import Merged
+from .optim.state_size import state_bytes, task_bytes
 from .processes import Group
 from .recipe import Recipe
 from .run import Run
@@ -35,6 +37,8 @@ from .train.checkpoint import Progress
 from .train.first_step import FirstStep, check_first_step
 from .train.step import Player
 from .train.trial import MemoryTrial
+
+HEAD = "degree_head."  # before the names of the parameters of a method's head
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +114,9 @@ def begin(
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
     used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
-    player = replace(player, followers=follow(recipe.references, start))
+    player = replace(
+        player, followers=follow(recipe.references, start), optimizer=_merging(recipe, run, player, watch)
+    )
     with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
         references = score_references(recipe.references, start, used, player.followers)
     return Session(
@@ -165,7 +171,7 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
     log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
     if (asked := recipe.objective.degree_head) is not None:
         reader = DegreeReader.of(policy, levels=1 + len(asked.deleted))
-        own = {f"degree_head.{name}": parameter for name, parameter in reader.head.named_parameters()}
+        own = {f"{HEAD}{name}": parameter for name, parameter in reader.head.named_parameters()}
         scale = asked.learning_rate / recipe.update.learning_rate
         optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
         log_probs, trained = reader.log_probs, trained | own
@@ -178,12 +184,26 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
     )
 
 
+def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.optim.Optimizer:
+    """The player's optimizer, merging if the update asks for it. The policy must still be at its start."""
+    rule, trained = recipe.update.merging, player.named_parameters
+    if rule is None or rule.idle:
+        return player.optimizer
+    assert rule.base is not None, "a run refuses merging without a base"
+    watch.stage("loading the base model")
+    named = {name: p for name, p in trained.items() if not name.startswith(HEAD)}
+    task = task_vector(rule.base, named, trust_remote_code=run.trust_remote_code)
+    return Merged(player.optimizer, rule, task, named, seed=run.seed)
+
+
 def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: Steps, watch: Watch) -> int:
     """Tokens per micro-batch, found by running the largest one with all beside it that a step will have."""
     watch.stage("trying the largest micro-batch")
     sharding, model = start.sharding, start.policy.model
+    shapes = [local(p).shape for p in player.parameters]
     later: dict[Part, int] = {
-        "optimizer": state_bytes(recipe.update, [local(p).shape for p in player.parameters]),
+        "optimizer": state_bytes(recipe.update, shapes),
+        "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
     }
     vocabulary = base_of(model).config.get_text_config().vocab_size

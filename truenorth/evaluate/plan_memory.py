@@ -20,7 +20,7 @@ from ..models.references import Frozen, Moving, OtherModel
 from ..models.rehearsal import Adapter, Asked, Found, Rehearsal, Shape
 from ..models.sharding import check_slices, layers_of, sizes_of
 from ..models.storage import LINEAR
-from ..optim.state_size import state_bytes
+from ..optim.state_size import state_bytes, task_bytes
 from ..recipe import Recipe
 from ..run import Run
 from ..train.resident import resident_memory
@@ -96,7 +96,8 @@ class Memory:
             + sum(self._other(path) for path in others)
             + sum(size_of_follower(self.rehearsal.model, r, half=half) for r in moving),
             "optimizer": state_bytes(recipe.update, trained),
-            "task vector": 4 * sum(shape.numel() for shape in trained) if self.asked.task_vector else 0,
+            "task vector": task_bytes(recipe.update, trained)
+            or self.asked.task_vector * 4 * sum(shape.numel() for shape in trained),
             "gathered": self._gathered(),
         }
 

@@ -49,6 +49,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "mrpo_geometric": "truenorth.methods.mrpo:geometric_recipe",
     "rpo": "truenorth.methods.rpo:recipe",
     "rpo_average": "truenorth.methods.rpo:average_recipe",
+    "ondare": "truenorth.methods.online_merging:recipe",
+    "onties": "truenorth.methods.online_merging:ties_recipe",
     "aps": "truenorth.methods.aps:recipe",
     "aot": "truenorth.methods.aot:recipe",
     "aot_unpaired": "truenorth.methods.aot:unpaired_recipe",

@@ -21,7 +21,7 @@ def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
     objective = recipe.objective
     empty = {"title": "", "paper": "", "read": "", "loss": "", "recipe": "ours", "differs": ""}
     text = empty | read(inspect.getdoc(module) or "")
-    own = read(inspect.getdoc(type(objective)) or "")
+    own = read(inspect.getdoc(type(recipe.update.merging or objective)) or "")
     text |= own if "loss" in own else {}
     return text | {
         "year": year_of(text["paper"]),
@@ -77,12 +77,16 @@ def update_of(recipe: "Recipe", about: str) -> list[dict[str, Any]]:
     """A row per setting of the update. `about` is the docstring's `Recipe`: where its values come from."""
     defaults, source = recipe.update.model_dump(mode="json"), about.partition(":")[0]
     given = recipe.update.model_fields_set  # what the recipe sets; the rest is ours
-    return [
+    rows = [
         row
         | {"name": f"update.{(name := row['name'])}", "default": defaults[name]}
         | ({"source": source} if name in given else {})
         for row in table(type(recipe.update))
+        if row["name"] != "merging"
     ]
+    if (rule := recipe.update.merging) is not None:
+        rows += [row | {"name": f"update.merging.{row['name']}"} for row in table(type(rule))]
+    return rows
 
 
 def year_of(paper: str) -> int | None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # Another objective is another method.
 _ANOTHER = re.compile(r"method|objective(\.parts|\.\d+|\.objective)*(\.kind)?")
+MERGING = "update.merging"
 SUM = "truenorth.methods.weighted_sum:WeightedSum"
 
 
@@ -82,9 +83,10 @@ def _has_own(method: str, parts: Mapping[str, Any]) -> bool:
 def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     """The recipe with one setting changed, as `--set KEY=VALUE` does; text is read as YAML, `none` is nothing.
 
-    A bare key is the objective's field; any other part's is a dotted path. In a sum, `dpo.beta` is that part's and
-    `dpo.weight` its weight, or `parts.0.objective.beta` and `parts.0.weight` where a kind comes twice. A new `kind` of
-    a part comes with its own defaults, but for what all kinds share (an update's learning rate).
+    A bare key is the objective's field, or one of the rule by which the update merges; any other part's is a dotted
+    path. In a sum, `dpo.beta` is that part's and `dpo.weight` its weight, or `parts.0.objective.beta` and
+    `parts.0.weight` where a kind comes twice. A new `kind` of a part comes with its own defaults, but for what all
+    kinds share (an update's learning rate).
 
     >>> override(methods.recipe("exo"), "update.learning_rate", "5e-7").update.learning_rate
     5e-07
@@ -92,7 +94,12 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     data = dump(recipe)
     short = _short(data["objective"])
     paths = short | {path.removeprefix("objective."): path for path in _paths(data) if not _ANOTHER.fullmatch(path)}
-    if (name := key.removeprefix("objective.")) not in paths:
+    name = key.removeprefix("objective.")
+    if name not in paths and f"{MERGING}.{name}" in paths:
+        name = f"{MERGING}.{name}"
+    if name == f"{MERGING}.kind" and name not in paths:  # there is none yet: one of this kind, as it comes
+        name, value = MERGING, {"kind": value}
+    if name not in paths:
         shown = [name for name, path in paths.items() if name in short or path not in short.values()]
         raise SettingsError(
             f"{recipe.method} has no setting {key}.{did_you_mean(name, paths)} It has {', '.join(shown)}."

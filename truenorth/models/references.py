@@ -95,7 +95,7 @@ def _refuse_soup_of_one(name: str, soup: Soup, start: str) -> None:
     other = f"Name a model that was fine-tuned from the same base: --set references.{name}.path=..."
     if soup.path is None:
         raise SettingsError(f"the reference {name} is a soup of the policy's start and another model. {other}")
-    if _same(soup.path, start):
+    if same_model(soup.path, start):
         raise SettingsError(
             f"the reference {name} is a soup of the policy's start with itself, {start}, which is the start again. "
             f"{other}, or take the start: --set references.{name}.kind=cached"
@@ -111,9 +111,9 @@ def _model_of(reference: Reference, start: str) -> str:
         case Moving(every=every, share=share):
             return f"the policy itself, moved every {every} steps (share {share:g})"
         case _:
-            return "the policy's own start" if path is None or _same(path, start) else f"the model {path}"
+            return "the policy's own start" if path is None or same_model(path, start) else f"the model {path}"
 
 
-def _same(path: str, other: str) -> bool:
+def same_model(path: str, other: str) -> bool:
     """Whether two folders or hub names are one."""
     return path == other or Path(path).expanduser().resolve() == Path(other).expanduser().resolve()

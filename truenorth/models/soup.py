@@ -28,7 +28,7 @@ def check_soup(path: str, start: str, *, trust_remote_code: bool = False) -> Non
     other = " A soup needs two models that were fine-tuned from the same base."
     if ours.model_type != theirs.model_type:
         raise ModelError(f"{cannot}one is a {theirs.model_type} model, the other a {ours.model_type}.{other}")
-    there, here = _shapes(theirs, trust_remote_code), _shapes(ours, trust_remote_code)
+    there, here = shapes_of(theirs, trust_remote_code), shapes_of(ours, trust_remote_code)
     for name in [*here, *there]:
         if here.get(name) != there.get(name):
             a, b = (f"{list(s)}" if (s := shapes.get(name)) else "missing" for shapes in (there, here))
@@ -69,7 +69,7 @@ def _merged(path: str, trust_remote_code: bool) -> Model:
     return merged
 
 
-def _shapes(config: PretrainedConfig, trust_remote_code: bool) -> dict[str, torch.Size]:
+def shapes_of(config: PretrainedConfig, trust_remote_code: bool) -> dict[str, torch.Size]:
     """The shape of each parameter of a model of this configuration, by name; tied ones once."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)

@@ -10,6 +10,7 @@ from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, mod
 
 from ..errors import SettingsError
 from ..settings import Part, find
+from .rule import AnyRule
 
 UPDATES: Mapping[str, str] = {
     "adamw": "truenorth.optim.update:AdamW",
@@ -33,6 +34,7 @@ class Update(Part, abc.ABC):
     max_grad_norm: PositiveFloat | None = Field(
         default=1.0, description="clip the gradient's L2 norm; none leaves it alone"
     )
+    merging: AnyRule | None = Field(default=None, description="rule by which each step is merged with a task vector")
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
@@ -88,7 +90,7 @@ class AdamW(Update):
             betas=self.betas,
             eps=self.epsilon,
             weight_decay=self.weight_decay,
-            fused=all(p.is_cuda for p in parameters) or None,  # one kernel; None: torch's own choice
+            fused=all(p.device.type in ONE_PASS for p in parameters) or None,  # None: torch's own choice
         )
 
 
