@@ -3,7 +3,7 @@ rewards of 2, 4 and 8 answers. docs/claims.md has what came out.
 
     python benchmarks/claims/exo_frontier.py [--tiny] [--folder FOLDER]
 
-Half an hour on one core. Each run is kept in FOLDER: started again, it goes on where it was stopped.
+Three quarters of an hour on one core. Each run is kept in FOLDER: started again, it goes on where it was stopped.
 """
 
 import argparse
