@@ -28,7 +28,7 @@ def fields_in(module: str, kind: str = "") -> list[str]:
     ['beta', 'reward_temperature']
     """
     classes = _classes_in(module)
-    wanted = [name for name, found in classes.items() if kind and kind == _own(found).get("kind")]
+    wanted = [n for n, found in classes.items() if kind and kind == _own(found).get("kind") and not _is_rule(found)]
     names: list[str] = []
     for name in wanted or list(classes):
         names += _fields_of(name, classes)
@@ -122,7 +122,7 @@ def check_key(key: str, method: str) -> None:
         if rest[:1] != ["parts"]:
             raise SettingsError(f"{key} is a setting of a part of the sum: say whose, as in {_example(method)}.")
     elif head == "objective" and (module := _module_of(method)):
-        known = fields_in(module) if module == MERGING else fields_in(module, method)
+        known = fields_in(module, method)
         if rest and rest[0] not in (*known, *_of_merging()):
             raise SettingsError(_unknown(key, rest[0], known, of=method))
     elif head == "update" and rest and rest[0] not in (known := ["kind", *fields_in(PARTS["update"])]):
@@ -136,7 +136,13 @@ def check_key(key: str, method: str) -> None:
 
 def _of_merging() -> list[str]:
     """Settings of the rules by which an update may merge: their bare names are known, whatever the method."""
-    return [*fields_in("truenorth.optim.rule"), *fields_in(MERGING, "ondare"), *fields_in(MERGING, "onties")]
+    own = [_own(found) for found in _classes_in(MERGING).values() if _is_rule(found)]
+    return [*fields_in("truenorth.optim.rule"), *(name for names in own for name in names if names[name] is None)]
+
+
+def _is_rule(found: ast.ClassDef) -> bool:
+    """Whether a class says how an update merges: a method may bring one, and another paper's objective."""
+    return "Rule" in map(ast.unparse, found.bases)
 
 
 def check_run(run: Mapping[str, Any], settings: type[Settings] = Run, prefix: str = "run.") -> None:
