@@ -1,6 +1,5 @@
 """A soup: two models of one shape, mixed weight by weight."""
 
-import re
 from collections import Counter
 from typing import Any
 
@@ -10,15 +9,9 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ..errors import ModelError
+from ..weights.alike import FREE
 from .load import config_of, load_model
 from .logprobs import Model
-
-# Fields of a configuration that change no log-prob, or that the names and shapes of tensors tell already.
-FREE = re.compile(
-    r"_name_or_path|transformers_version|architectures|.*dtype|use_cache|.*_token_id|.*drop(out)?|initializer_.*|"
-    r"init_.*|.*attn_implementation|max_position_embeddings|tokenizer_class|output_.*|return_dict|id2label|label2id|"
-    r"problem_type|is_.*|chunk_size_feed_forward|pretraining_tp|gradient_checkpointing"
-)
 
 
 def check_soup(path: str, start: str, *, trust_remote_code: bool = False) -> None:
