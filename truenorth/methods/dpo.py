@@ -22,13 +22,29 @@ from ..settings import setting
 from ..types import Candidates
 
 
-class DPO(Objective):
-    """Cross-entropy of the policy's own preference with the label."""
+class LogRatioPair(Objective):
+    """Abstract: the loss of Eq. 7, whatever the reference is. For methods that bring another one."""
 
-    kind: ClassVar[str] = "dpo"
     invariances: ClassVar = frozenset({"prompt_shift"})
 
     beta: float = setting(0.1, "inverse temperature; larger stays nearer to the reference", source="paper", gt=0)
+
+    def __call__(self, candidates: Candidates) -> Tensor:
+        chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
+        return soft_pair(chosen - rejected, 1.0)
+
+    def implicit_rewards(self, candidates: Candidates) -> Tensor:
+        return self.beta * candidates.log_ratio("initial")
+
+    def initial_loss(self, candidates: Candidates) -> Tensor:
+        return torch.full_like(candidates.policy.total[:, 0], math.log(2))
+
+
+class DPO(LogRatioPair):
+    """Cross-entropy of the policy's own preference with the label."""
+
+    kind: ClassVar[str] = "dpo"
+
     label_smoothing: float = setting(
         0.0, "share of labels believed flipped", source="paper", why="at 0.5 the labels say nothing", ge=0, lt=0.5
     )
@@ -36,12 +52,6 @@ class DPO(Objective):
     def __call__(self, candidates: Candidates) -> Tensor:
         chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
         return soft_pair(chosen - rejected, 1 - self.label_smoothing)
-
-    def implicit_rewards(self, candidates: Candidates) -> Tensor:
-        return self.beta * candidates.log_ratio("initial")
-
-    def initial_loss(self, candidates: Candidates) -> Tensor:
-        return torch.full_like(candidates.policy.total[:, 0], math.log(2))
 
 
 def recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:

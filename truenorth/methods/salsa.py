@@ -11,37 +11,21 @@ Differs  in the method it is for: the paper keeps PPO near the soup, with a rewa
          soup and start are from its abstract, the share of a half from a note on its reviews. beta is ours.
 """
 
-import math
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from ..contrasts import soft_pair
 from ..models.references import Soup
 from ..optim.update import AdamW
-from ..recipe import Objective, Recipe
+from ..recipe import Recipe
 from ..settings import setting
-from ..types import Candidates
+from .dpo import LogRatioPair
 
 
-class SALSA(Objective):
+class SALSA(LogRatioPair):
     """DPO's loss; where policy and soup differ at the start, so do its first margins from 0."""
 
     kind: ClassVar[str] = "salsa"
-    invariances: ClassVar = frozenset({"prompt_shift"})
 
     beta: float = setting(0.1, "inverse temperature; larger stays nearer to the soup", source="ours", gt=0)
-
-    def __call__(self, candidates: Candidates) -> Tensor:
-        chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
-        return soft_pair(chosen - rejected, 1.0)
-
-    def implicit_rewards(self, candidates: Candidates) -> Tensor:
-        return self.beta * candidates.log_ratio("initial")
-
-    def initial_loss(self, candidates: Candidates) -> Tensor:
-        return torch.full_like(candidates.policy.total[:, 0], math.log(2))
 
 
 def recipe(

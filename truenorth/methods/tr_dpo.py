@@ -9,36 +9,19 @@ Differs  in nothing that is known. The paper was not read. Both updates and thei
          512 steps, here  --set references.initial.every=512.  With LoRA the mean is of whole weights, not of A and B.
 """
 
-import math
 from typing import ClassVar
 
-import torch
-from torch import Tensor
-
-from ..contrasts import soft_pair
 from ..models.references import Moving
 from ..optim.update import AdamW
 from ..recipe import Objective, Recipe
 from ..settings import setting
-from ..types import Candidates
+from .dpo import LogRatioPair
 
 
-class TrustRegion(Objective):
-    """Abstract: DPO's loss, whatever its reference is by now."""
-
-    invariances: ClassVar = frozenset({"prompt_shift"})
+class TrustRegion(LogRatioPair):
+    """Abstract: DPO's loss, with the paper's beta."""
 
     beta: float = setting(0.05, "inverse temperature; larger stays nearer to the reference", source="paper", gt=0)
-
-    def __call__(self, candidates: Candidates) -> Tensor:
-        chosen, rejected = self.implicit_rewards(candidates).unbind(-1)
-        return soft_pair(chosen - rejected, 1.0)
-
-    def implicit_rewards(self, candidates: Candidates) -> Tensor:
-        return self.beta * candidates.log_ratio("initial")
-
-    def initial_loss(self, candidates: Candidates) -> Tensor:
-        return torch.full_like(candidates.policy.total[:, 0], math.log(2))
 
 
 class TRDPO(TrustRegion):
