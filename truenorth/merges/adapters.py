@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import ModelError
 from ..settings import setting
-from ..weights.lora import PREFIX, Pair, pairs_of
+from ..weights.lora import EMBEDDING, LINEAR, PREFIX, Pair, pairs_of
 from ..weights.merge import Merge, Merged, Outcome
 from ..weights.store import Checkpoint, open_checkpoint
 
@@ -55,9 +55,7 @@ def _scale(parts: Sequence[tuple[Pair, float]]) -> float:
 def _merged(module: str, parts: Sequence[tuple[Pair, float]], scale: float) -> list[Merged]:
     """The concatenated A and B of a module."""
     (first, _), rank = parts[0], sum(pair.rank for pair, _ in parts)
-    end_a, end_b = ("lora_A.weight", "lora_B.weight")
-    if first.embedding:
-        end_a, end_b = ("lora_embedding_A", "lora_embedding_B")
+    end_a, end_b = EMBEDDING if first.embedding else LINEAR
 
     def rows_of_a() -> "Iterator[Tensor]":
         from ..weights.slices import whole

@@ -15,7 +15,7 @@ from pydantic import model_validator
 from .. import weights
 from ..errors import SettingsError
 from ..settings import setting
-from ..weights.merge import TensorMerge
+from ..weights.merge import VectorMerge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,12 +23,10 @@ if TYPE_CHECKING:
     from ..weights.slices import NamedTensor
 
 
-class Breadcrumbs(TensorMerge):
+class Breadcrumbs(VectorMerge):
     """A sum of task vectors, both ends trimmed."""
 
     kind: ClassVar[str] = "breadcrumbs"
-    models: ClassVar[tuple[int, int | None]] = (1, None)
-    base: ClassVar[str] = "the model that they were all fine-tuned from"
 
     smallest: float = setting(0.85, "share of the smallest entries that is set to 0", source="ours", ge=0, lt=1)
     largest: float = setting(0.01, "share of the largest entries that is set to 0", source="ours", ge=0, lt=1)

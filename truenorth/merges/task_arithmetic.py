@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from .. import weights
 from ..settings import setting
-from ..weights.merge import TensorMerge
+from ..weights.merge import VectorMerge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,12 +19,10 @@ if TYPE_CHECKING:
     from ..weights.slices import NamedTensor
 
 
-class TaskArithmetic(TensorMerge):
+class TaskArithmetic(VectorMerge):
     """A sum of task vectors on the base."""
 
     kind: ClassVar[str] = "task_arithmetic"
-    models: ClassVar[tuple[int, int | None]] = (1, None)
-    base: ClassVar[str] = "the model that they were all fine-tuned from"
 
     scale: float = setting(1.0, "of the sum of task vectors", source="ours")
     weights: tuple[float, ...] | None = setting(

@@ -16,7 +16,7 @@ from pydantic import Field
 
 from .. import weights
 from ..settings import setting
-from ..weights.merge import TensorMerge
+from ..weights.merge import VectorMerge
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,12 +26,10 @@ if TYPE_CHECKING:
 Positive = Annotated[float, Field(gt=0)]
 
 
-class TIES(TensorMerge):
+class TIES(VectorMerge):
     """Trimmed task vectors, averaged where they agree."""
 
     kind: ClassVar[str] = "ties"
-    models: ClassVar[tuple[int, int | None]] = (1, None)
-    base: ClassVar[str] = "the model that they were all fine-tuned from"
 
     keep: float = setting(0.2, "share of a task vector's entries that stays, the largest", source="paper", gt=0, le=1)
     scale: float = setting(1.0, "of the merged task vector", source="paper")

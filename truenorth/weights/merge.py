@@ -117,6 +117,13 @@ class TensorMerge(Merge, abc.ABC):
         return Merged(name, stored.shape, stored.dtype, lambda: self(of))
 
 
+class VectorMerge(TensorMerge, abc.ABC):
+    """A merge of what each model learned beyond the base."""
+
+    models: ClassVar[tuple[int, int | None]] = (1, None)
+    base: ClassVar[str] = "the model that they were all fine-tuned from"
+
+
 def layer_of(name: str) -> int | None:
     """The number of the layer that a tensor belongs to, from its name.
 
