@@ -14,7 +14,7 @@ from .errors import ModelError, SettingsError
 from .merges import MERGES, merge_of
 from .methods.contract import read
 from .models.origin import must_exist
-from .settings import find, table
+from .settings import find, scalar, table
 from .weights.header import FLOATS
 from .weights.merge import Merge, Outcome
 
@@ -96,15 +96,11 @@ def checked(
 
 
 def setting_of(key: str, value: str) -> tuple[str, object]:
-    """`--set KEY=VALUE` as a name and a value: text is read as YAML, `none` is nothing.
-
-    >>> setting_of("weights", "[0.7, 0.3]"), setting_of("weights", "none")
-    (('weights', [0.7, 0.3]), ('weights', None))
-    """
+    """`--set KEY=VALUE` as a name and a value."""
     try:
-        return key, None if value == "none" else yaml.safe_load(value)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"--set {key}: {value!r} is no YAML value: {error}") from error
+        return key, scalar(value)
+    except SettingsError as error:
+        raise SettingsError(f"--set {key}: {error}") from error
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -5,9 +5,11 @@ name of one of ours, or `package.module:Class` for a user's own.
 """
 
 import importlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal, Self, TypedDict, TypeVar, Unpack
 
+import yaml
 from pydantic import BaseModel, ConfigDict, Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from pydantic.fields import FieldInfo
 
@@ -221,3 +223,18 @@ def _range(schema: Mapping[str, Any]) -> str:
         if (low, high) != ("(-inf", "inf)"):
             return f"{low}, {high}"
     return ""
+
+
+def scalar(text: str) -> object:
+    """The value of a setting that is given as text: YAML, but `1e-6` is a number and `none` is nothing.
+
+    >>> scalar("1e-6"), scalar("[0.7, 0.3]"), scalar("none")
+    (1e-06, [0.7, 0.3], None)
+    """
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"{text!r} is no YAML value: {error}") from error
+    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
+        return float(value)
+    return None if value == "none" else value

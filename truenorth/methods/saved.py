@@ -5,11 +5,9 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from .. import methods
 from ..errors import SettingsError, did_you_mean
-from ..settings import Part, Settings, build
+from ..settings import Part, Settings, build, scalar
 from .terms import is_sum, names_of
 
 if TYPE_CHECKING:
@@ -104,7 +102,7 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
         raise SettingsError(
             f"{recipe.method} has no setting {key}.{did_you_mean(name, paths)} It has {', '.join(shown)}."
         )
-    return _with(recipe, paths[name].split("."), _scalar(value) if isinstance(value, str) else value)
+    return _with(recipe, paths[name].split("."), scalar(value) if isinstance(value, str) else value)
 
 
 def _objective(value: object) -> object:
@@ -169,14 +167,3 @@ def _with(node: Any, path: Sequence[str], value: object) -> Any:
     if isinstance(node, tuple):
         return tuple(_with(part, rest, value) if place == int(name) else part for place, part in enumerate(node))
     return {**node, name: _with(node[name], rest, value)}
-
-
-def _scalar(text: str) -> object:
-    """`text` as YAML; unlike PyYAML, `1e-6` is a number and `none` is nothing."""
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise SettingsError(f"{text!r} is no YAML value: {error}") from error
-    if isinstance(value, str) and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", value):
-        return float(value)
-    return None if value == "none" else value
