@@ -29,6 +29,20 @@ def key_of(*parts: str | int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Blocks:
+    """The flat entries that a process holds of a parameter, cut where the whole parameter is."""
+
+    span: range  # of places in the whole parameter
+
+    def __iter__(self) -> Iterator[tuple[int, slice, slice]]:
+        """For each block: its number, where it lies in the span, and which entries of the whole block these are."""
+        for block in range(self.span.start // BLOCK, -(-self.span.stop // BLOCK)):
+            at = block * BLOCK
+            low, high = max(self.span.start - at, 0), min(self.span.stop - at, BLOCK)
+            yield block, slice(at + low - self.span.start, at + high - self.span.start), slice(low, high)
+
+
+@dataclass(frozen=True, slots=True)
 class Kept:
     """The kept entries of one block, as far as they lie in a span."""
 
@@ -43,15 +57,12 @@ def places(key: int, span: range, share: float, device: torch.device) -> Iterato
 
     Costs a draw for a kept entry, not for every one: gaps between kept entries are geometric.
     """
-    for block in range(span.start // BLOCK, -(-span.stop // BLOCK)):
-        at = block * BLOCK
-        low, high = max(span.start - at, 0), min(span.stop - at, BLOCK)
-        own = key_of(key, block)
+    for block, within, drawn in Blocks(span):
+        low, high, own = drawn.start, drawn.stop, key_of(key, block)
         most = math.ceil(share * high + 8 * math.sqrt(share * high) + 16)  # more than that come once in 1e14 blocks
         gaps = _exponential(own, most, device).div_(-math.log1p(-share) if share < 1 else math.inf)
         found = gaps.to(torch.int64).add_(1).cumsum_(0).sub_(1)
         first, last = torch.searchsorted(found, torch.tensor([low, high], device=device)).tolist()
-        within = slice(at + low - span.start, at + high - span.start)
         yield Kept(own, within, found[first:last] - low, slice(first, last))
 
 

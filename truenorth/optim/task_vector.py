@@ -1,30 +1,16 @@
 """The task vector of one parameter, SFT minus base: all of it, or what a rule keeps of it throughout a run."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from ..weights.sparsify import count_of, cut
-from .draws import BLOCK, Kept, key_of, mask, places
+from .draws import Blocks, Kept, key_of, mask, places
 from .rule import Rule
 
 SPARSE = 0.05  # share of entries up to which those that are kept are taken one by one
-
-
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The flat entries that a process holds of a parameter, cut where the whole parameter is."""
-
-    span: range  # of places in the whole parameter
-
-    def __iter__(self) -> Iterator[tuple[int, slice, slice]]:
-        """For each block: its number, where it lies in the span, and which entries of the whole block these are."""
-        for block in range(self.span.start // BLOCK, -(-self.span.stop // BLOCK)):
-            at = block * BLOCK
-            low, high = max(self.span.start - at, 0), min(self.span.stop - at, BLOCK)
-            yield block, slice(at + low - self.span.start, at + high - self.span.start), slice(low, high)
 
 
 @dataclass(frozen=True, slots=True)

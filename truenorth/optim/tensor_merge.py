@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from ..weights.sparsify import Cut, count_of, cut
-from .draws import Kept, key_of, mask, noise, places
+from .draws import Blocks, Kept, key_of, mask, noise, places
 from .rule import Rule
-from .task_vector import SPARSE, Blocks, Dense, Sparse
+from .task_vector import SPARSE, Dense, Sparse
 
 EXPONENT = 0x7F800000  # the bits of a float32 that say between which powers of two it lies
 NEAR = 1.25  # the factor within which a threshold is sought around the last one
