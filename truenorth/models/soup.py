@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 from transformers import AutoModelForCausalLM, PretrainedConfig
 
 from ..errors import ModelError
-from ..weights.alike import FREE
+from ..weights.alike import config_differences
 from .load import config_of, load_model
 from .logprobs import Model
 
@@ -21,15 +21,11 @@ def check_soup(path: str, start: str, *, trust_remote_code: bool = False) -> Non
     other = " A soup needs two models that were fine-tuned from the same base."
     if ours.model_type != theirs.model_type:
         raise ModelError(f"{cannot}one is a {theirs.model_type} model, the other a {ours.model_type}.{other}")
-    there, here = shapes_of(theirs, trust_remote_code), shapes_of(ours, trust_remote_code)
-    for name in [*here, *there]:
-        if here.get(name) != there.get(name):
-            a, b = (f"{list(s)}" if (s := shapes.get(name)) else "missing" for shapes in (there, here))
-            raise ModelError(f"{cannot}the tensor {name} is {a} in one and {b} in the other.{other}")
-    a, b = theirs.to_dict(), ours.to_dict()
-    for field in sorted(a.keys() | b.keys()):
-        if a.get(field) != b.get(field) and not FREE.fullmatch(field):
-            raise ModelError(f"{cannot}{field} is {a.get(field)} in one and {b.get(field)} in the other.{other}")
+    if (found := first_odd_shape(theirs, ours, trust_remote_code=trust_remote_code)) is not None:
+        name, a, b = found
+        raise ModelError(f"{cannot}the tensor {name} is {a} in one and {b} in the other.{other}")
+    if (difference := next(config_differences(ours.to_dict(), theirs.to_dict()), None)) is not None:
+        raise ModelError(f"{cannot}{difference}.{other}")
 
 
 @torch.no_grad()
@@ -62,7 +58,19 @@ def _merged(path: str, trust_remote_code: bool) -> Model:
     return merged
 
 
-def shapes_of(config: PretrainedConfig, trust_remote_code: bool) -> dict[str, torch.Size]:
+def first_odd_shape(
+    one: PretrainedConfig, other: PretrainedConfig, *, trust_remote_code: bool = False
+) -> tuple[str, str, str] | None:
+    """The first tensor that models of two configurations do not both have in one shape, and what it is in each."""
+    there, here = (_shapes(config, trust_remote_code) for config in (one, other))
+    for name in [*here, *there]:
+        if here.get(name) != there.get(name):
+            a, b = (f"{list(s)}" if (s := shapes.get(name)) else "missing" for shapes in (there, here))
+            return name, a, b
+    return None
+
+
+def _shapes(config: PretrainedConfig, trust_remote_code: bool) -> dict[str, torch.Size]:
     """The shape of each parameter of a model of this configuration, by name; tied ones once."""
     with torch.device("meta"):
         model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)

@@ -9,7 +9,7 @@ from ..errors import ModelError, SettingsError
 from .load import config_of, load_model
 from .origin import base_of_adapter
 from .references import same_model
-from .soup import shapes_of
+from .soup import first_odd_shape
 
 SET_BASE = "--set base=..."
 
@@ -42,16 +42,13 @@ def check_base(rule: str, base: str | None, start: str, *, adapter: bool, shared
 
 def check_shapes(base: str, start: str, *, trust_remote_code: bool = False) -> None:
     """Raise ModelError unless both have the same parameters. Reads configurations only."""
-    here, there = (
-        shapes_of(config_of(path, trust_remote_code=trust_remote_code), trust_remote_code) for path in (start, base)
-    )
-    for name in [*here, *there]:
-        if here.get(name) != there.get(name):
-            ours, theirs = (f"{list(s)}" if (s := shapes.get(name)) else "missing" for shapes in (here, there))
-            raise ModelError(
-                f"{base} is no base of {start}: the tensor {name} is {theirs} in the base and {ours} in the start. "
-                f"Name the model that it was fine-tuned from: {SET_BASE}"
-            )
+    theirs, ours = (config_of(path, trust_remote_code=trust_remote_code) for path in (base, start))
+    if (found := first_odd_shape(theirs, ours, trust_remote_code=trust_remote_code)) is not None:
+        name, there, here = found
+        raise ModelError(
+            f"{base} is no base of {start}: the tensor {name} is {there} in the base and {here} in the start. "
+            f"Name the model that it was fine-tuned from: {SET_BASE}"
+        )
 
 
 @torch.no_grad()

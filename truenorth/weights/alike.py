@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ VOCABULARIES = ("vocab.json", "merges.txt", "vocab.txt", "tokenizer.model", "spi
 def check_alike(first: Checkpoint, others: Iterable[Checkpoint]) -> None:
     """Raise ModelError unless every checkpoint can be mixed with the first, naming what differs."""
     for other in others:
-        differences = [*_tensors(first, other), *_config(first.config, other.config)]
+        differences = [*_tensors(first, other), *config_differences(first.config, other.config)]
         if not differences:  # a tokenizer is long to read
             differences = list(_tokens(first.folder, other.folder))
         if differences:
@@ -46,7 +46,8 @@ def _tensors(first: Checkpoint, other: Checkpoint) -> Iterable[str]:
             yield f"the tensor {name} is stored as {there.dtype} in one and as {here.dtype} in the other"
 
 
-def _config(here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterable[str]:
+def config_differences(here: Mapping[str, Any], there: Mapping[str, Any]) -> Iterator[str]:
+    """In which fields that bear on what is computed two configurations differ."""
     for field in sorted(here.keys() | there.keys()):
         if here.get(field) != there.get(field) and not FREE.fullmatch(field):
             yield f"{field} is {there.get(field)} in one and {here.get(field)} in the other"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .slices import Source
 
 PREFIX = "base_model.model."  # what PEFT puts before a module's name
-A, B = (("lora_A.weight", "lora_B.weight"), ("lora_embedding_A", "lora_embedding_B"))
+LINEAR, EMBEDDING = ("lora_A.weight", "lora_B.weight"), ("lora_embedding_A", "lora_embedding_B")  # ends of A and B
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +39,13 @@ def pairs_of(adapter: Checkpoint) -> dict[str, Pair]:
     check_plain(adapter)
     pairs, used = dict[str, Pair](), set[str]()
     for name, a in adapter.tensors.items():
-        for end_a, end_b in (A, B):
+        for end_a, end_b in (LINEAR, EMBEDDING):
             if name.endswith(f".{end_a}"):
                 module, other = name.removesuffix(f".{end_a}"), f"{name.removesuffix(end_a)}{end_b}"
                 if (b := adapter.tensors.get(other)) is None or a.shape[0] != b.shape[1] or len(a.shape) != 2:
                     raise ModelError(f"{adapter.folder} has no {other} that fits {name}.")
                 scale = scale_of(adapter.config, module.removeprefix(PREFIX), a.shape[0])
-                pairs[module] = Pair(a, b, scale, embedding=end_a == "lora_embedding_A")
+                pairs[module] = Pair(a, b, scale, embedding=end_a == EMBEDDING[0])
                 used |= {name, other}
     if rest := [name for name in adapter.tensors if name not in used]:
         raise ModelError(
@@ -104,10 +104,10 @@ class Adapted:
         """The entries of a tensor, read when they are asked for."""
         from .slices import stored
 
-        entries = stored(self.base.tensors[name])
+        weight = self.base.tensors[name]
         if (pair := self.pairs.get(name)) is None:
-            return entries
-        return _with_product(entries, pair, width=self.base.tensors[name].shape[1], transposed=self.transposed)
+            return stored(weight)
+        return _with_product(weight, pair, transposed=self.transposed)
 
 
 def adapted(adapter: Checkpoint) -> Adapted:
@@ -127,14 +127,25 @@ def adapted(adapter: Checkpoint) -> Adapted:
     return Adapted(base, pairs, bool(adapter.config.get("fan_in_fan_out")))
 
 
-def _with_product(entries: "Source", pair: Pair, *, width: int, transposed: bool) -> "Source":
-    """The entries of a weight plus scale * B A, of which only the rows that are asked for are computed."""
-    from .slices import whole
+def _with_product(weight: Stored, pair: Pair, *, transposed: bool) -> "Source":
+    """The entries of a weight plus scale * B A, of which only the rows that are asked for are computed.
+
+    A and B are read at the first entry and let go with the last, so that one weight's are held at a time.
+    """
+    from .slices import stored, whole
+
+    entries, width = stored(weight), weight.shape[1]
+    held = list["Tensor"]()
 
     def read(start: int, end: int) -> "Tensor":
+        if not held:
+            a, b = whole(pair.a), whole(pair.b)
+            held.extend((a.T, b.T) if transposed else (b, a))
+        left, right = held
         first, last = start // width, -(-end // width)  # rows
-        left, right = (whole(pair.a).T, whole(pair.b).T) if transposed else (whole(pair.b), whole(pair.a))
         product = (left[first:last] @ right).flatten()[start - first * width : end - first * width]
+        if end == weight.numel:
+            held.clear()
         return entries(start, end).add_(product, alpha=pair.scale)
 
     return read

@@ -40,10 +40,14 @@ class NamedTensor:
 
     def slices(self) -> Iterator[Slice]:
         """The tensor from its first entry to its last; may be gone through again."""
-        for start in range(0, self.numel, self.slice_size):
-            end = min(start + self.slice_size, self.numel)
+        for start, end in self.spans():
             base = self.base(start, end) if self.base is not None else None
             yield Slice([model(start, end) for model in self.models], base)
+
+    def spans(self) -> Iterator[tuple[int, int]]:
+        """First entry of each slice, and the one after its last."""
+        for start in range(0, self.numel, self.slice_size):
+            yield start, min(start + self.slice_size, self.numel)
 
     def vectors(self, model: int) -> "Vectors":
         """The task vector of one model in slices."""
@@ -59,8 +63,7 @@ class Vectors:
 
     def __iter__(self) -> Iterator[Tensor]:
         assert self.of.base is not None
-        for start in range(0, self.of.numel, self.of.slice_size):
-            end = min(start + self.of.slice_size, self.of.numel)
+        for start, end in self.of.spans():
             yield self.of.models[self.model](start, end) - self.of.base(start, end)
 
 

@@ -1,5 +1,6 @@
 """Write a merged checkpoint: tensors slice by slice into safetensors files, the folder whole or not at all."""
 
+import math
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -85,7 +86,4 @@ def _shards(tensors: Sequence[Merged]) -> Iterator[list[Merged]]:
 
 
 def _size(tensor: Merged) -> int:
-    count = SIZES[tensor.dtype]
-    for length in tensor.shape:
-        count *= length
-    return count
+    return SIZES[tensor.dtype] * math.prod(tensor.shape)
