@@ -13,7 +13,7 @@ from .evaluate.progress import watching
 from .flags import GENERATE, INSPECT, PLAN, Given, settings_of, split_setting
 from .models.origin import must_exist
 from .online.prompts import as_turn, read_prompts
-from .online.sampler import Prompt, Sampling
+from .online.sampling import Prompt, Sampling
 from .planning import Planned, check, planned_run
 from .request import check_places, file_of, request
 

@@ -23,7 +23,8 @@ from .job import Result, align
 from .models.load import load_model, load_tokenizer
 from .models.logprobs import Model
 from .models.policy import Policy
-from .online.sampler import Response, Sampling, encode, generate
+from .online.sampler import generate
+from .online.sampling import Response, Sampling, encode
 
 PROMPTS = 128  # requests for reviews that training never sees
 DRAWN = Sampling(max_new_tokens=64, temperature=1.0)

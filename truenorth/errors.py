@@ -1,7 +1,7 @@
 """What can be wrong with what a caller gave us: every such error is a ValueError that says what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 
 class SettingsError(ValueError):
@@ -22,6 +22,14 @@ class CheckpointError(ValueError):
 
 class NumericsError(RuntimeError):
     """A loss or a gradient is not finite. Raised before the optimizer is touched."""
+
+
+class SamplerError(RuntimeError):
+    """Prompts were left without answers. `missing` holds their places; the others' answers have been given."""
+
+    def __init__(self, message: str, missing: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.missing = tuple(missing)
 
 
 class ProcessError(RuntimeError):

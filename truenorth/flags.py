@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from .errors import SettingsError, did_you_mean
-from .online.sampler import Sampling
+from .online.sampling import Sampling
 from .planning import Planned
 from .run import Run
 from .settings import table

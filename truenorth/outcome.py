@@ -19,7 +19,8 @@ from .models.export import export
 from .models.policy import Policy
 from .models.sharding import whole_weights
 from .online.prompts import as_turn, read_prompts
-from .online.sampler import Sampling, encode, generate
+from .online.sampler import generate
+from .online.sampling import Sampling, encode
 from .recipe import Recipe
 from .run import Run
 from .session import Session

@@ -10,7 +10,8 @@ from typing import Any
 from truenorth import world
 from truenorth.files import write_text
 from truenorth.models.load import load_model, load_tokenizer
-from truenorth.online.sampler import Sampling, generate
+from truenorth.online.sampler import generate
+from truenorth.online.sampling import Sampling
 from truenorth.world import review
 
 SFT = str(world.sft_model())

@@ -18,7 +18,8 @@ from truenorth.models.load import load_model, load_tokenizer
 from truenorth.models.logprobs import Model
 from truenorth.models.modes import evaluating
 from truenorth.models.score import score
-from truenorth.online.sampler import Sampling, encode, generate
+from truenorth.online.sampler import generate
+from truenorth.online.sampling import Sampling, encode
 from truenorth.session import Session
 
 AT_ONCE = 64  # sequences whose logits are held: 64 x 110 x 1024 x 4 bytes for each of two models

@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from tests.tiny import VOCABULARY, tiny_model
 from truenorth.errors import SettingsError
-from truenorth.online.sampler import Draw, Prompt, Sampling, generate, nucleus
+from truenorth.online.sampler import Draw, generate, nucleus
+from truenorth.online.sampling import Prompt, Sampling
 
 PROMPTS: list[Prompt] = ["w5 w6 w7", "w8", "w9 w10 w11 w12 w13 w14"]
 TEMPLATE = (

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from ..errors import DataError
-from .sampler import Prompt
+from .sampling import Prompt
 
 
 def as_turn(prompt: Prompt) -> Prompt:

@@ -1,45 +1,48 @@
 """Answers from a model: a seed, a prompt and a place give the same one, whatever else is in the batch."""
 
 import hashlib
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..settings import Settings, setting
+from .sampling import Prompt, Response, Sampling, encode
 
 if TYPE_CHECKING:  # torch is slow to import, and the command line reads the settings alone
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from ..data.chat import Encoder
     from ..models.logprobs import Model
 
-Prompt = str | Sequence[Mapping[str, Any]] | Sequence[int]  # text, the messages before the answer, or token ids
 TOKENS_AT_ONCE = 2**14  # of prompts and answers in one batch: a cache of 2 GB for an 8B model
 
 
-class Sampling(Settings):
-    """How answers are drawn."""
-
-    max_new_tokens: int = setting(128, "most tokens of an answer", source="ours", ge=1)
-    temperature: float = setting(1.0, "of the distribution; 0 takes the likeliest token", source="ours", ge=0)
-    top_p: float = setting(1.0, "keep the likeliest tokens up to this share of probability", source="ours", gt=0, le=1)
-    k: int = setting(1, "answers per prompt", source="ours", ge=1)
-    seed: int = setting(0, "of the draws", source="ours", ge=0)
-
-
 @dataclass(frozen=True, slots=True)
-class Response:
-    """One answer. `tokens` holds its end-of-sequence token if there is one, `text` no special token."""
+class Local:
+    """A sampler of a model in memory, which its owner may train between rounds."""
 
-    text: str
-    tokens: tuple[int, ...]
-    ended: bool  # by an end-of-sequence token; False: by max_new_tokens
+    model: "Model"
+    tokenizer: "PreTrainedTokenizerBase"
+    remote: ClassVar[bool] = False
+
+    def answers(
+        self, prompts: Sequence[Prompt], sampling: Sampling, *, round_index: int = 0, done: Collection[int] = ()
+    ) -> Iterator[tuple[int, list[Response]]]:
+        found = generate(self.model, self.tokenizer, prompts=prompts, sampling=sampling, round_index=round_index)
+        yield from ((i, own) for i, own in enumerate(found) if i not in done)
+
+    def hand_over(self, folder: Path, *, round_index: int) -> None:
+        """The model in memory is the policy itself."""
 
 
 def generate(
-    model: "Model", tokenizer: "PreTrainedTokenizerBase", *, prompts: Sequence[Prompt], sampling: Sampling
+    model: "Model",
+    tokenizer: "PreTrainedTokenizerBase",
+    *,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    round_index: int = 0,
 ) -> list[list[Response]]:
     """[prompts][k] answers. The model is left in the mode and with the generation settings that it had.
 
@@ -58,7 +61,7 @@ def generate(
     base = base_of(model)
     with evaluating(base), _plain_generation(base, tokenizer, sampling.max_new_tokens) as ends:
         for batch in _batches(places, [len(t) + sampling.max_new_tokens for t in tokens]):
-            draws = [_uniforms(tokens[i], j, sampling) for i, j in batch]
+            draws = [_uniforms(tokens[i], j, sampling, round_index) for i, j in batch]
             for place, new in zip(batch, _answer(base, [tokens[i] for i, _ in batch], draws, sampling), strict=True):
                 answers[place] = _response(new, tokenizer, ends)
     return [[answers[i, j] for j in range(sampling.k)] for i in range(len(tokens))]
@@ -124,13 +127,15 @@ def nucleus(probabilities: "torch.Tensor", top_p: float) -> "torch.Tensor":
     return probabilities.masked_fill(tail.new_zeros(tail.shape).scatter_(-1, order, tail), 0.0)
 
 
-def _uniforms(prompt: Sequence[int], place: int, sampling: Sampling) -> "torch.Tensor":
-    """[max_new_tokens] float64, a function of the seed, the prompt's tokens and the answer's place."""
+def _uniforms(prompt: Sequence[int], place: int, sampling: Sampling, round_index: int) -> "torch.Tensor":
+    """[max_new_tokens] float64, a function of the seed, the prompt's tokens, the answer's place and the round."""
     import numpy as np
     import torch
 
     digest = hashlib.blake2b(np.asarray(prompt, "<i4").tobytes(), digest_size=8).digest()
-    draw = np.random.default_rng([sampling.seed, int.from_bytes(digest, "little"), place])
+    draw = np.random.default_rng(
+        [sampling.seed, int.from_bytes(digest, "little"), place, *([round_index] if round_index else [])]
+    )
     return torch.from_numpy(draw.random(sampling.max_new_tokens))
 
 
@@ -163,13 +168,3 @@ def _response(tokens: Sequence[int], tokenizer: "PreTrainedTokenizerBase", ends:
     end = next((i for i, token in enumerate(tokens) if token in ends), None)
     kept = list(tokens if end is None else tokens[: end + 1])
     return Response(str(tokenizer.decode(kept, skip_special_tokens=True)), tuple(kept), end is not None)
-
-
-def encode(prompt: Prompt, encoder: "Encoder") -> list[int]:
-    """Token ids of a prompt, on the path of the rows that are trained on."""
-    if isinstance(prompt, str):
-        return encoder.encode_texts(prompt, ["."]).prompt.tolist()
-    if all(isinstance(item, Mapping) for item in prompt):
-        messages = tuple(dict(cast("Mapping[str, Any]", item)) for item in prompt)
-        return encoder.encode_texts(messages, ["."]).prompt.tolist()
-    return [int(cast("int", token)) for token in prompt]
