@@ -1,0 +1,174 @@
+"""What judges answers: for each prompt its answers' rewards, who wins against whom, or why there is neither.
+
+A judge is asked one thing at a time, a *question*: a prompt with one answer (how good?) or two (does the first win?).
+`online.judge.open_judge` makes of that the verdict of a prompt: both orders, retries, what was asked before.
+"""
+
+import abc
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, ClassVar, Literal, Protocol
+
+from pydantic import BeforeValidator, SerializeAsAny
+
+from .settings import Part, build, setting
+
+Asked = str | Sequence[Mapping[str, Any]]  # a prompt: text, or the messages before the answer
+
+JUDGES: Mapping[str, str] = {
+    "function": "truenorth.online.judges.function:Function",
+    "world": "truenorth.online.judges.world:World",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rewards:
+    """How good each answer to a prompt is, higher is better. Only differences within a prompt are meant."""
+
+    rewards: tuple[float, ...]  # [K]
+
+    def __post_init__(self) -> None:
+        if not all(math.isfinite(reward) for reward in self.rewards):
+            raise ValueError(f"rewards must be finite, got {list(self.rewards)}.")
+
+    def as_wins(self) -> "Wins":
+        """P(row beats column) of the Bradley-Terry model, whose log odds are the rewards' difference.
+
+        >>> Rewards((0.0, 0.0)).as_wins().wins
+        ((0.5, 0.5), (0.5, 0.5))
+        """
+        return Wins.of(
+            {(i, j): _sigmoid(a - b) for i, a in enumerate(self.rewards) for j, b in enumerate(self.rewards)}
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wins:
+    """Who wins against whom among the answers to a prompt: P + P^T = 1 exactly, 1/2 on the diagonal."""
+
+    wins: tuple[tuple[float, ...], ...]  # [K, K] P(row beats column)
+
+    def __post_init__(self) -> None:
+        for i, row in enumerate(self.wins):
+            for j, p in enumerate(row):
+                if len(row) != len(self.wins) or not 0 <= p <= 1 or p + self.wins[j][i] != 1:
+                    raise ValueError(
+                        f"wins must be square, in [0, 1], with P + P^T = 1, got {[list(row) for row in self.wins]}."
+                    )
+
+    @classmethod
+    def of(cls, first: Mapping[tuple[int, int], float]) -> "Wins":
+        """Antisymmetrised over both orders: `first[i, j]` is P(i beats j) when i is shown first.
+
+        1/2 [P(i, j) + 1 - P(j, i)] cancels whatever a judge adds to the answer it is shown first. Pairs i = j are
+        not read.
+
+        >>> Wins.of({(0, 1): 0.75, (1, 0): 0.75}).wins  # it only prefers the first
+        ((0.5, 0.5), (0.5, 0.5))
+        """
+        k = 1 + max((i for i, _ in first), default=0)
+        wins = [[0.5] * k for _ in range(k)]
+        for i in range(k):
+            for j in range(i + 1, k):
+                wins[i][j] = 0.5 * (first[i, j] + 1 - first[j, i])
+                wins[j][i] = 1 - wins[i][j]
+                wins[i][j] = 1 - wins[j][i]  # rounded as the other, so that their sum is 1 to the bit
+        return cls(tuple(tuple(row) for row in wins))
+
+    def against_others(self) -> tuple[float, ...]:
+        """[K] the mean of each answer's wins against the others, itself left out; 1/2 where there is no other."""
+        k = len(self.wins)
+        return tuple((sum(row) - 0.5) / (k - 1) if k > 1 else 0.5 for row in self.wins)
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """Why there is no verdict."""
+
+    reason: str
+    transient: bool = False  # asked again, it may answer: a time-out, a server that is busy, an answer no one can read
+
+
+Verdict = Rewards | Wins | Failed
+
+
+class Judge(Protocol):
+    """Gives one verdict for each prompt. `open_judge` makes one; a test or a user may bring any callable."""
+
+    def __call__(self, prompts: Sequence[Asked], answers: Sequence[Sequence[str]]) -> list[Verdict]:
+        """`answers[i]` are the K answers to `prompts[i]`, K may differ. Failed stands where a prompt is left out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What a judge is asked at a time."""
+
+    prompt: Asked
+    answers: tuple[str, ...]  # one: how good is it?  two: does the first win against the second?
+
+
+class Panel(Protocol):
+    """A judge that is loaded, as its kind writes it: many questions in, as many numbers out."""
+
+    def __call__(self, questions: Sequence[Question]) -> Sequence[float | Failed]:
+        """The reward of each, or P(first beats second) in [0, 1], in that order."""
+        ...
+
+
+class JudgeSettings(Part, abc.ABC):
+    """Which judge, and how it is asked. Subclasses are final."""
+
+    at_once: ClassVar[int] = 1024  # questions that are asked together, and kept on disk before the next ones
+
+    attempts: int = setting(3, "times a question is asked before its prompt is left out", source="ours", ge=1)
+    wait_seconds: float = setting(1.0, "before the second attempt; twice as long each time", source="ours", ge=0)
+
+    @property
+    @abc.abstractmethod
+    def answers_at_once(self) -> Literal[1, 2]:
+        """1: it gives rewards; 2: it compares two answers."""
+
+    @abc.abstractmethod
+    def open(self) -> Panel:
+        """Load it. Raises ModelError or SettingsError where that cannot be."""
+
+    def identity(self) -> dict[str, Any] | None:
+        """What tells its answers from another judge's, as JSON: the key of what is kept on disk; None: nothing is."""
+        return self.model_dump(mode="json", exclude={"attempts", "wait_seconds"})
+
+
+def _judge(value: Any) -> Any:
+    return build(JudgeSettings, value, JUDGES) if isinstance(value, Mapping) else value  # pyright: ignore[reportAbstractUsage]
+
+
+AnyJudge = Annotated[SerializeAsAny[JudgeSettings], BeforeValidator(_judge)]
+
+
+def to_json(verdict: Verdict) -> dict[str, Any]:
+    """A verdict as it is written to a row: {"rewards": [K]}, {"wins": [K][K]} or {"failed": reason}."""
+    match verdict:
+        case Rewards(rewards):
+            return {"rewards": list(rewards)}
+        case Wins(wins):
+            return {"wins": [list(row) for row in wins]}
+        case Failed(reason):
+            return {"failed": reason}
+
+
+def from_json(data: Mapping[str, Any]) -> Verdict:
+    """The verdict that `to_json` wrote.
+
+    >>> from_json(to_json(Rewards((1.0, 2.0))))
+    Rewards(rewards=(1.0, 2.0))
+    """
+    if "rewards" in data:
+        return Rewards(tuple(data["rewards"]))
+    if "wins" in data:
+        return Wins(tuple(tuple(row) for row in data["wins"]))
+    return Failed(data["failed"])
+
+
+def _sigmoid(x: float) -> float:
+    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))
