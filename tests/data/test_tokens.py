@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tiny import rows_of
+from truenorth.data.packing import pack
 from truenorth.data.problems import Account
 from truenorth.data.rows_file import RowsFile
 from truenorth.data.tokens import ROWS_PER_BLOCK, TokenizedRow, TokenizedRows, blocks, key_of
@@ -135,3 +136,16 @@ def test_the_identity_knows_scores_and_weights_and_the_fingerprint_only_tokens()
     assert first.fingerprint == second.fingerprint
     assert first.identity != second.identity
     assert first.identity != TokenizedRows.of(rows, share=0.5).identity
+
+
+def test_wins_come_back_from_the_file_reach_the_batch_and_are_part_of_the_identity(tmp_path: Path) -> None:
+    wins = ((0.5, 0.75), (0.25, 0.5))
+    rows = [replace(row, wins=wins) for row in rows_of([(3, (2, 4)), (5, (1, 1))])]
+    back = written(tmp_path, (rows, 1.0))
+    assert back[1].wins == wins
+    batch = pack(list(back))
+    assert batch.wins is not None
+    assert batch.wins.tolist() == [[[0.5, 0.75], [0.25, 0.5]]] * 2
+    assert pack([rows[0], replace(rows[1], wins=None)]).wins is None
+    others = [replace(rows[0], wins=((0.5, 1.0), (0.0, 0.5))), rows[1]]
+    assert back.identity != TokenizedRows.of(others).identity

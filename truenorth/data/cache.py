@@ -15,7 +15,7 @@ from . import files
 from .boundary import Tokenizer
 from .options import DataSettings
 
-FORMAT = 3  # raised when the same data and settings would give other rows
+FORMAT = 4  # raised when the same data and settings would give other rows
 
 
 def cache_folder(given: Path | None = None) -> Path:

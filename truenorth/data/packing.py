@@ -59,6 +59,7 @@ class PackedBatch:
     length: Tensor  # [B, K] int64, response tokens
     rows: tuple[int, ...]  # [B], which row of the data each prompt is
     rewards: Tensor | None = None  # [B, K]
+    wins: Tensor | None = None  # [B, K, K] P(row beats column)
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each
     last: Tensor | None = None  # [B, K, 1 + M] int64 in 0..T-1, last inputs of each response and its degraded versions
     filler: bool = False  # counts for nothing: a process without rows computes it to stay in step with the others
@@ -78,7 +79,7 @@ class PackedBatch:
         moved: dict[str, object] = {name: to_device(getattr(self, name), device) for name in names}
         moved |= {
             name: None if (tensor := getattr(self, name)) is None else to_device(tensor, device)
-            for name in ("rewards", "last")
+            for name in ("rewards", "wins", "last")
         }
         moved["columns"] = {name: to_device(column, device) for name, column in self.columns.items()}
         return replace(self, **moved)
@@ -112,7 +113,7 @@ def to_device(x: Tensor, device: torch.device) -> Tensor:
 def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> PackedBatch:
     """Lay `rows`, all with the same number of responses and of degraded versions, end to end.
 
-    `indices` are their places in the data (default 0..B-1). Scores and columns are kept where every row has them.
+    `indices` are their places in the data (default 0..B-1). Scores, wins and columns stay where all rows have them.
     Raises ValueError if the numbers of responses differ, or those of degraded versions.
     """
     for what, counts in (
@@ -152,7 +153,8 @@ def pack(rows: Sequence[TokenizedRow], indices: Sequence[int] | None = None) -> 
         owner=_int64(np.repeat(np.arange(lengths.size), lengths.ravel())),
         length=_int64(lengths),
         rows=tuple(indices) if indices is not None else tuple(range(len(rows))),
-        rewards=_rewards(rows),
+        rewards=_numbers([row.scores for row in rows]),
+        wins=_numbers([row.wins for row in rows]),
         columns=_columns(rows),
         last=_last(last, rows) if rows[0].degraded else None,
     )
@@ -176,9 +178,9 @@ def _int64(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values.astype(np.int64))
 
 
-def _rewards(rows: Sequence[TokenizedRow]) -> Tensor | None:
-    scores = [row.scores for row in rows if row.scores is not None]
-    return torch.tensor(scores, dtype=torch.float32) if len(scores) == len(rows) else None
+def _numbers(values: Sequence[object]) -> Tensor | None:
+    """What every row has, as a tensor; None where one has nothing."""
+    return None if any(value is None for value in values) else torch.tensor(values, dtype=torch.float32)
 
 
 def _columns(rows: Sequence[TokenizedRow]) -> dict[str, Tensor]:

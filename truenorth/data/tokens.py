@@ -30,6 +30,7 @@ SCHEMA = pa.schema(
         ("row", pa.int64()),
         ("key", pa.string()),
         ("degraded", pa.list_(pa.list_(pa.int32()))),
+        ("wins", pa.list_(pa.list_(pa.float64()))),
         ("share", pa.float64()),
     ]
 )
@@ -47,6 +48,7 @@ class TokenizedRow:
     row: int  # 1-based
     key: str  # of the token ids, the same on every machine; not of degraded ones, which no reference scores
     degraded: tuple[Ints, ...] = ()  # [K * M], M worse versions of each response in turn, at least 1 token each
+    wins: tuple[tuple[float, ...], ...] | None = None  # [K, K] P(row beats column)
 
 
 def key_of(prompt: Ints, responses: Sequence[Ints]) -> str:
@@ -140,6 +142,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
             row=value["row"].as_py(),
             key=value["key"].as_py(),
             degraded=tuple(response.values.to_numpy() for response in value["degraded"].values),
+            wins=None if (wins := value["wins"].as_py()) is None else tuple(map(tuple, wins)),
         )
 
     @property
@@ -160,7 +163,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
     @cached_property
     def identity(self) -> str:
         """32 hex digits that stand for all that is trained on: tokens, scores, columns and shares, in their order."""
-        counts, scores, columns, degraded = (hashlib.blake2b(digest_size=16) for _ in range(4))
+        counts, scores, columns, degraded, wins = (hashlib.blake2b(digest_size=16) for _ in range(5))
         any_degraded = False
         for block in self._scanned(self._blocks):
             given = block.column("scores")
@@ -171,11 +174,14 @@ class TokenizedRows(Sequence[TokenizedRow]):
             for numbers in (_lengths(block.column("degraded")), _lengths(worse), worse.flatten().to_numpy()):
                 degraded.update(numbers.tobytes())
             any_degraded = any_degraded or len(worse) > 0
+            wins.update(block.column("wins").flatten().flatten().to_numpy().tobytes())
         whole = hashlib.blake2b(self.fingerprint.encode(), digest_size=16)
         for part in (counts.digest(), scores.digest(), columns.digest(), self.shares.tobytes()):
             whole.update(part)
         if any_degraded:
             whole.update(degraded.digest())
+        if wins.digest() != hashlib.blake2b(digest_size=16).digest():
+            whole.update(wins.digest())
         return whole.hexdigest()
 
 
@@ -198,6 +204,7 @@ def _block(rows: Sequence[TokenizedRow], share: float) -> Any:
             pa.array([row.row for row in rows], pa.int64()),
             pa.array([row.key for row in rows], pa.string()),
             _lists_of_lists([row.degraded for row in rows]),
+            pa.array([row.wins for row in rows], pa.list_(pa.list_(pa.float64()))),
             pa.array(np.full(len(rows), share)),
         ],
         schema=SCHEMA,

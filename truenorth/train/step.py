@@ -99,7 +99,14 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
     for i, policy in enumerate(live):
         peers = {"peer": live[(i + 1) % len(live)].detach()} if len(live) > 1 else {}
         scored.append(
-            Candidates(policy, frozen | peers, rewards=batch.rewards, columns=batch.columns, degrees=policy.degrees)
+            Candidates(
+                policy,
+                frozen | peers,
+                rewards=batch.rewards,
+                wins=batch.wins,
+                columns=batch.columns,
+                degrees=policy.degrees,
+            )
         )
     return scored
 
