@@ -3,6 +3,7 @@
 import io
 import math
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal
@@ -107,15 +108,24 @@ class Chart:
 
 def svg(chart: Chart) -> str:
     """The chart as an `<svg>` element: the same records give the same bytes. Nothing global changes."""
-    out = io.StringIO()
-    with mpl.rc_context({"svg.hashsalt": chart.title, "svg.fonttype": "none", "font.size": FONT_SIZE}):
-        figure = Figure(figsize=(WIDTH / 72, HEIGHT / 72), dpi=72)
+
+    def draw(figure: Figure) -> None:
         axes = figure.add_axes((0.125, 0.125, 0.86, 0.845))
         _frame(axes, chart)
         for line in chart.lines:
             _draw(axes, line, faint=chart.faint and not line.exact)
+
+    return drawing(draw, chart.title, chart.label)
+
+
+def drawing(draw: Callable[[Figure], None], title: str, label: str, size: tuple[int, int] = (WIDTH, HEIGHT)) -> str:
+    """What `draw` puts on a figure of this size, in CSS pixels, as an `<svg>` element with a spoken label."""
+    out = io.StringIO()
+    with mpl.rc_context({"svg.hashsalt": title, "svg.fonttype": "none", "font.size": FONT_SIZE}):
+        figure = Figure(figsize=(size[0] / 72, size[1] / 72), dpi=72)
+        draw(figure)
         figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    return _page_svg(out.getvalue(), chart.label)
+    return _page_svg(out.getvalue(), label, size)
 
 
 def thin(series: Series) -> Series:
@@ -130,17 +140,22 @@ def thin(series: Series) -> Series:
     return Series(tuple(series.steps[i] for i in kept), tuple(series.values[i] for i in kept))
 
 
-def _frame(axes: Axes, chart: Chart) -> None:
+def bare(axes: Axes) -> None:
+    """No frame but a thin line below and those of the grid."""
     for side in ("top", "left", "right"):
         axes.spines[side].set_visible(False)
     axes.spines["bottom"].set_color(STAND_INS["grid"])
     axes.tick_params(length=0, pad=5, colors=STAND_INS["muted"], labelsize=FONT_SIZE)
+    axes.grid(axis="y", color=STAND_INS["grid"], linewidth=0.8)
+    axes.set_axisbelow(True)
+
+
+def _frame(axes: Axes, chart: Chart) -> None:
+    bare(axes)
     axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, chart)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
-    axes.grid(axis="y", color=STAND_INS["grid"], linewidth=0.8)
-    axes.set_axisbelow(True)
     axes.annotate(
         "step", (0, 0), (-5, -5), "axes fraction", "offset points", ha="right", va="top", color=STAND_INS["muted"]
     )
@@ -169,11 +184,11 @@ def _draw(axes: Axes, line: Line, *, faint: bool) -> None:
         marks[0].set_markeredgewidth(1.6)
 
 
-def _page_svg(drawn: str, label: str) -> str:
+def _page_svg(drawn: str, label: str, size: tuple[int, int]) -> str:
     """matplotlib's file as an element of a page: no prologue, no foreign ids, colours by variable, a spoken label."""
     for name, colour in STAND_INS.items():
         drawn = drawn.replace(colour, f"var(--{name})")
     drawn = DROPPED.sub("", drawn).strip()
     quoted = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    opening = f'<svg role="img" aria-label="{quoted}" viewBox="0 0 {WIDTH} {HEIGHT}">'
+    opening = f'<svg role="img" aria-label="{quoted}" viewBox="0 0 {size[0]} {size[1]}">'
     return re.sub(r"<svg[^>]*>", lambda _: opening, drawn, count=1)
