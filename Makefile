@@ -9,11 +9,13 @@ STAMP := $(VENV)/.installed
 demo: $(STAMP)
 	$(BIN)/truenorth demo
 
+PYTEST := $(BIN)/pytest --numprocesses auto --maxprocesses 4 --dist loadfile  # files apart share no fixtures
+
 test: $(STAMP)
-	$(BIN)/pytest
+	$(PYTEST)
 
 test-all: $(STAMP)
-	$(BIN)/pytest -m "not gpu"
+	$(PYTEST) -m "not gpu"
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
