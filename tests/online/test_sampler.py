@@ -9,7 +9,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from tests.tiny import VOCABULARY, tiny_model
 from truenorth.errors import SettingsError
-from truenorth.online.sampler import Draw, generate, nucleus
+from truenorth.online.draws import draw, nucleus
+from truenorth.online.sampler import Local, batches, generate
 from truenorth.online.sampling import Prompt, Sampling
 
 PROMPTS: list[Prompt] = ["w5 w6 w7", "w8", "w9 w10 w11 w12 w13 w14"]
@@ -76,17 +77,17 @@ def test_sampling_leaves_torchs_random_state_alone(model, tokenizer) -> None:
 
 def test_tokens_come_as_often_as_the_model_says() -> None:
     probabilities = torch.tensor([0.5, 0.0, 0.3, 0.2])
-    uniforms = (torch.arange(1000, dtype=torch.float64)[:, None] + 0.5) / 1000
-    drawn = Draw(uniforms, width=3, sampling=Sampling())(torch.zeros(1000, 3), probabilities.log().expand(1000, 4))
-    counts = torch.bincount(drawn.argmax(-1), minlength=4)
+    uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    drawn, _ = draw(probabilities.log().expand(1000, 4), uniforms, Sampling())
+    counts = torch.bincount(drawn, minlength=4)
     assert counts.tolist() == [500, 0, 300, 200]
 
 
 def test_temperature_raises_probabilities_to_its_inverse() -> None:
     probabilities = torch.tensor([0.5, 0.3, 0.2])
-    uniforms = (torch.arange(1000, dtype=torch.float64)[:, None] + 0.5) / 1000
-    draw = Draw(uniforms, width=1, sampling=Sampling(temperature=0.5))
-    shares = torch.bincount(draw(torch.zeros(1000, 1), probabilities.log().expand(1000, 3)).argmax(-1)) / 1000
+    uniforms = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
+    drawn, _ = draw(probabilities.log().expand(1000, 3), uniforms, Sampling(temperature=0.5))
+    shares = torch.bincount(drawn) / 1000
     assert torch.allclose(shares, probabilities**2 / (probabilities**2).sum(), atol=1e-3)  # a thousand draws
 
 
@@ -130,7 +131,7 @@ def test_the_model_keeps_its_mode_and_its_generation_config(tokenizer) -> None:
 def test_messages_token_ids_and_their_text_are_one_prompt(model, tokenizer) -> None:
     same: list[Prompt] = ["w3 w5 w4", [{"role": "user", "content": "w5"}], np.array([3, 5, 4])]
     answers = generate(model, tokenizer, prompts=same, sampling=Sampling(max_new_tokens=5))
-    assert answers[0] == answers[1] == answers[2]
+    assert tokens(answers)[0] == tokens(answers)[1] == tokens(answers)[2]
 
 
 @pytest.mark.filterwarnings(

@@ -1,26 +1,35 @@
-"""Answers from a model: a seed, a prompt and a place give the same one, whatever else is in the batch."""
+"""Answers from a model in memory: a seed, a round, a prompt and a place give the same one.
 
-import hashlib
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import contextmanager
+The batches are a function of all prompts asked, so that a sampler that goes on after a kill (`done`) computes the rest
+in the batches it would have had: on one machine, to the bit. Other prompts beside it change an answer's logits by
+rounding only, which changes its tokens where a draw falls between the two.
+"""
+
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from .sampling import Prompt, Response, Sampling, encode
 
-if TYPE_CHECKING:  # torch is slow to import, and the command line reads the settings alone
-    import torch
+if TYPE_CHECKING:  # torch is slow to import
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ..models.logprobs import Model
 
-TOKENS_AT_ONCE = 2**14  # of prompts and answers in one batch: a cache of 2 GB for an 8B model
+CACHE_BYTES = 2**31  # of keys and values in one batch
+MOST_ROWS = 512  # answers in one batch: more gain nothing on a CPU, and their logits take memory
+Place = tuple[int, int]  # a prompt, and one of its answers
 
 
 @dataclass(frozen=True, slots=True)
 class Local:
-    """A sampler of a model in memory, which its owner may train between rounds."""
+    """A sampler of a model in memory, which its owner may train between rounds.
+
+    Settings of the model's own generation config other than its end-of-sequence tokens (a penalty, a top-k) are not
+    followed: answers come from its distribution at `temperature` and `top_p`, and nothing else. The model is left in
+    the mode that it had.
+    """
 
     model: "Model"
     tokenizer: "PreTrainedTokenizerBase"
@@ -29,142 +38,76 @@ class Local:
     def answers(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, round_index: int = 0, done: Collection[int] = ()
     ) -> Iterator[tuple[int, list[Response]]]:
-        found = generate(self.model, self.tokenizer, prompts=prompts, sampling=sampling, round_index=round_index)
-        yield from ((i, own) for i, own in enumerate(found) if i not in done)
+        """As of `Sampler`: prompt by prompt as their batches end, the longest first."""
+        from ..data.chat import Encoder
+        from ..models.logprobs import base_of
+        from ..models.modes import evaluating
+
+        encoder, base = Encoder(self.tokenizer), base_of(self.model)
+        tokens = [encode(prompt, encoder) for prompt in prompts]
+        found: dict[Place, Response] = {}
+        left = {i: sampling.k for i in range(len(tokens)) if i not in done}
+        for batch in batches(list(map(len, tokens)), sampling, most=capacity(base)):
+            if not any(i in left for i, _ in batch):
+                continue
+            with evaluating(base):
+                drawn = self._drawn(tokens, batch, sampling, round_index)
+            for place, response in zip(batch, drawn, strict=True):
+                found[place] = response
+            for i in dict.fromkeys(i for i, _ in batch if i in left):
+                if all((i, j) in found for j in range(sampling.k)):
+                    yield i, [found.pop((i, j)) for j in range(sampling.k)]
+
+    def _drawn(
+        self, tokens: Sequence[Sequence[int]], batch: Sequence[Place], sampling: Sampling, round_index: int
+    ) -> list[Response]:
+        import torch
+
+        from ..models.logprobs import base_of
+        from .decoding import Batch, decode
+        from .draws import uniforms
+        from .stops import stops_of
+
+        base = base_of(self.model)
+        stops = stops_of(base, self.tokenizer, sampling)
+        asked = list(dict.fromkeys(i for i, _ in batch))
+        row = {i: n for n, i in enumerate(asked)}
+        numbers = torch.stack([uniforms(tokens[i], j, sampling, round_index=round_index) for i, j in batch])
+        work = Batch([tokens[i] for i in asked], [row[i] for i, _ in batch], numbers, stops.ended)
+        return [stops.response(*drawn) for drawn in decode(base, work, sampling)]
 
     def hand_over(self, folder: Path, *, round_index: int) -> None:
         """The model in memory is the policy itself."""
 
 
 def generate(
-    model: "Model",
-    tokenizer: "PreTrainedTokenizerBase",
-    *,
-    prompts: Sequence[Prompt],
-    sampling: Sampling,
-    round_index: int = 0,
+    model: "Model", tokenizer: "PreTrainedTokenizerBase", *, prompts: Sequence[Prompt], sampling: Sampling
 ) -> list[list[Response]]:
-    """[prompts][k] answers. The model is left in the mode and with the generation settings that it had.
+    """[prompts][k] answers of a model in memory."""
+    found = dict(Local(model, tokenizer).answers(prompts, sampling))
+    return [found[i] for i in range(len(prompts))]
 
-    Settings of its own generation config other than its end-of-sequence tokens (a penalty, a top-k) are not followed:
-    answers come from the model's distribution at `sampling.temperature` and nothing else.
+
+def capacity(model: "PreTrainedModel") -> int:
+    """Tokens whose keys and values fill CACHE_BYTES."""
+    config = model.config.get_text_config()
+    heads = getattr(config, "num_attention_heads", None) or 1  # a state-space model has none
+    width = getattr(config, "head_dim", None) or config.hidden_size // heads
+    heads = getattr(config, "num_key_value_heads", None) or heads
+    return max(1, CACHE_BYTES // (2 * config.num_hidden_layers * heads * width * model.dtype.itemsize))
+
+
+def batches(lengths: Sequence[int], sampling: Sampling, *, most: int) -> Iterator[list[Place]]:
+    """All answers, the longest prompts first (what does not fit in memory shows at once), up to `most` tokens at once.
+
+    >>> list(batches([3, 9], Sampling(k=2, max_new_tokens=1), most=20))
+    [[(1, 0), (1, 1)], [(0, 0), (0, 1)]]
     """
-    from ..data.chat import Encoder
-    from ..models.logprobs import base_of
-    from ..models.modes import evaluating
-
-    encoder = Encoder(tokenizer)
-    tokens = [encode(prompt, encoder) for prompt in prompts]
-    places = [(i, j) for i in range(len(tokens)) for j in range(sampling.k)]
-    places.sort(key=lambda place: -len(tokens[place[0]]))  # longest first: what does not fit in memory shows at once
-    answers: dict[tuple[int, int], Response] = {}
-    base = base_of(model)
-    with evaluating(base), _plain_generation(base, tokenizer, sampling.max_new_tokens) as ends:
-        for batch in _batches(places, [len(t) + sampling.max_new_tokens for t in tokens]):
-            draws = [_uniforms(tokens[i], j, sampling, round_index) for i, j in batch]
-            for place, new in zip(batch, _answer(base, [tokens[i] for i, _ in batch], draws, sampling), strict=True):
-                answers[place] = _response(new, tokenizer, ends)
-    return [[answers[i, j] for j in range(sampling.k)] for i in range(len(tokens))]
-
-
-def _batches(places: Sequence[tuple[int, int]], lengths: Sequence[int]) -> Iterator[list[tuple[int, int]]]:
-    """Places in turn, as many as TOKENS_AT_ONCE allows; `places` are sorted by length, longest first."""
+    places = [(i, j) for i in range(len(lengths)) for j in range(sampling.k)]
+    places.sort(key=lambda place: -lengths[place[0]])
     start = 0
     while start < len(places):
-        count = max(1, TOKENS_AT_ONCE // lengths[places[start][0]])
-        yield list(places[start : start + count])
+        longest = lengths[places[start][0]] + sampling.max_new_tokens
+        count = min(MOST_ROWS, max(1, most // longest))
+        yield places[start : start + count]
         start += count
-
-
-def _answer(
-    model: "PreTrainedModel", prompts: Sequence[Sequence[int]], draws: Sequence["torch.Tensor"], sampling: Sampling
-) -> list[list[int]]:
-    """New tokens of each prompt, from one batch padded on the left."""
-    import torch
-
-    width = max(map(len, prompts))
-    mask = torch.tensor([[0] * (width - len(p)) + [1] * len(p) for p in prompts])
-    pad = model.generation_config.pad_token_id
-    rows = torch.tensor([[pad] * (width - len(p)) + list(p) for p in prompts])
-    draw = Draw(torch.stack(list(draws)).to(model.device), width=width, sampling=sampling)
-    processors: list[Any] = [draw] if sampling.temperature > 0 else []
-    with torch.inference_mode():
-        run: Any = model.generate  # the stubs take it for a tensor
-        out = run(input_ids=rows.to(model.device), attention_mask=mask.to(model.device), logits_processor=processors)
-    return out[:, width:].tolist()
-
-
-@dataclass(frozen=True, slots=True)
-class Draw:
-    """A logits processor that leaves one token of each row, drawn by its own uniform number of this position.
-
-    Greedy decoding then takes it. torch's sampling would draw from one stream for the whole batch, so that an answer
-    would depend on its neighbours.
-    """
-
-    uniforms: "torch.Tensor"  # [S, max_new_tokens] float64 in [0, 1)
-    width: int  # tokens before the first new one
-    sampling: Sampling
-
-    def __call__(self, input_ids: "torch.Tensor", scores: "torch.Tensor") -> "torch.Tensor":
-        """[S, T] tokens so far and [S, V] logits -> [S, V], 0 at the token drawn and -inf elsewhere."""
-        import torch
-
-        probabilities = (scores.double() / self.sampling.temperature).softmax(-1)
-        if self.sampling.top_p < 1:
-            probabilities = nucleus(probabilities, self.sampling.top_p)
-        cumulative = probabilities.cumsum(-1)
-        wanted = self.uniforms[:, input_ids.shape[1] - self.width, None] * cumulative[:, -1:]
-        token = torch.searchsorted(cumulative, wanted, right=True)  # the first that exceeds it: never one of share 0
-        token = token.clamp(max=scores.shape[-1] - 1)  # where the product was rounded up to the whole
-        return torch.full_like(scores, float("-inf")).scatter_(-1, token, 0.0)
-
-
-def nucleus(probabilities: "torch.Tensor", top_p: float) -> "torch.Tensor":
-    """[S, V] with all but the likeliest tokens at 0: those without which the likelier ones fill `top_p` already."""
-    ordered, order = probabilities.sort(dim=-1, descending=True, stable=True)
-    tail = ordered.cumsum(-1) - ordered >= top_p  # never the first
-    return probabilities.masked_fill(tail.new_zeros(tail.shape).scatter_(-1, order, tail), 0.0)
-
-
-def _uniforms(prompt: Sequence[int], place: int, sampling: Sampling, round_index: int) -> "torch.Tensor":
-    """[max_new_tokens] float64, a function of the seed, the prompt's tokens, the answer's place and the round."""
-    import numpy as np
-    import torch
-
-    digest = hashlib.blake2b(np.asarray(prompt, "<i4").tobytes(), digest_size=8).digest()
-    draw = np.random.default_rng(
-        [sampling.seed, int.from_bytes(digest, "little"), place, *([round_index] if round_index else [])]
-    )
-    return torch.from_numpy(draw.random(sampling.max_new_tokens))
-
-
-@contextmanager
-def _plain_generation(
-    model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase", max_new_tokens: int
-) -> Generator[frozenset[int]]:
-    """Within it `model.generate` is greedy and stops at the end-of-sequence tokens, which it gives."""
-    from transformers import GenerationConfig
-
-    own = model.generation_config
-    ends = frozenset([*_ids(own.eos_token_id), *_ids(tokenizer.eos_token_id)])
-    pad = tokenizer.eos_token_id if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-    model.generation_config = GenerationConfig(
-        max_new_tokens=max_new_tokens, do_sample=False, eos_token_id=sorted(ends), pad_token_id=pad
-    )
-    try:
-        yield ends
-    finally:
-        model.generation_config = own
-
-
-def _ids(value: object) -> list[int]:
-    """Token ids that a configuration gives as one number, a list, or nothing."""
-    return [value] if isinstance(value, int) else list(value) if isinstance(value, list) else []
-
-
-def _response(tokens: Sequence[int], tokenizer: "PreTrainedTokenizerBase", ends: frozenset[int]) -> Response:
-    """The tokens up to the first end, which what follows only pads."""
-    end = next((i for i, token in enumerate(tokens) if token in ends), None)
-    kept = list(tokens if end is None else tokens[: end + 1])
-    return Response(str(tokenizer.decode(kept, skip_special_tokens=True)), tuple(kept), end is not None)
