@@ -9,6 +9,7 @@ from truenorth.methods import METHODS, describe
 from truenorth.models.references import REFERENCES
 from truenorth.optim.update import UPDATES, Update
 from truenorth.run import DataSource, LoRA, Run
+from truenorth.schedule import Rounds
 from truenorth.settings import find, table
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
@@ -70,8 +71,11 @@ def _recipe() -> Iterator[str]:
     for name, path in UPDATES.items():
         own = (row for row in table(find(path)) if row["name"] not in Update.model_fields)
         yield from (_row(f"update.{row['name']}", "recipe", row, only=name) for row in own)
+    yield from (_row(f"schedule.{row['name']}", "recipe", row) for row in table(Rounds))
     for name in METHODS:
         for row in describe(name)["settings"]:
+            if row["name"].startswith("schedule."):
+                continue
             changed = row["name"].startswith("update.") and row["source"] != "ours"
             path = row["name"] if row["name"].startswith("update.") else f"objective.{row['name']}"
             if changed or path.startswith("objective."):

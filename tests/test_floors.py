@@ -12,7 +12,7 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["data", "weights", "world"], 1),
     **dict.fromkeys(["models", "optim", "merges"], 2),
-    **dict.fromkeys(["recipe", "run", "judge"], 3),
+    **dict.fromkeys(["recipe", "run", "schedule", "judge"], 3),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
     **dict.fromkeys(

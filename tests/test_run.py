@@ -43,7 +43,6 @@ def test_a_file_that_is_not_there_is_refused_at_once(name: str, tmp_path: Path) 
         ({"lora": {"targets": 3}}, "lora: LoRA's targets must be a list or all-linear, got 3."),
         ({"columns": "prompt"}, "Run's columns must be names with values, got 'prompt'."),
         ({"columns": {"prompt": 3}}, "Run's columns.prompt must be text, got 3."),
-        ({"data": []}, "Run's data must not be empty, got []."),
         ({"data": [3]}, "Run's data.0 must be DataSource's settings (path, share), got 3."),
         ({"model": 3}, "Run's model must be text, got 3."),
     ],

@@ -12,6 +12,7 @@ from .errors import SettingsError, did_you_mean
 from .online.sampling import Sampling
 from .planning import Planned
 from .run import Run
+from .schedule import Rounds
 from .settings import table
 
 Given = Mapping[str, Any]  # parameter name -> what the command line gave; None or absent where it gave nothing
@@ -43,6 +44,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("eval-data", "run.eval_data", "held-out rows, measured while training", "DATA ...", panel=DATA),
     Flag("columns", "run.columns", "which column plays a role, if names do not tell", "ROLE=COLUMN ...", panel=DATA),
     Flag("prompts", "run.prompts", metavar="FILE", panel=DATA),
+    Flag("judge", "run.judge", "judges answers of rounds: world, reward, or a function", "KIND|MODULE:F", panel=DATA),
     Flag("chat-template", "run.chat_template", metavar="FILE", panel=DATA),
     Flag("trust-remote-code", "run.trust_remote_code", panel=DATA),
     Flag("max-length", "run.max_length", metavar="TOKENS", panel=LENGTH),
@@ -54,6 +56,8 @@ FLAGS: tuple[Flag, ...] = (
     Flag("epochs", "run.epochs", panel=TRAINING),
     Flag("max-steps", "run.max_steps", panel=TRAINING),
     Flag("batch-size", "run.batch_size", metavar="PROMPTS", panel=TRAINING),
+    Flag("rounds", "schedule.rounds", "rounds of self-play", "N", "the method's", TRAINING),
+    Flag("k", "schedule.k", "answers drawn to each prompt of a round", "N", "the method's", TRAINING, "-k"),
     Flag("learning-rate", "update.learning_rate", "peak learning rate", "X", "the method's", TRAINING),
     Flag("reference", "references.initial", "frozen, cached, moving, a path", "KIND|MODEL", "the method's", TRAINING),
     Flag("lora", "run.lora.rank", "train adapters of this rank in place of all weights", "RANK", "off", TRAINING),
@@ -116,7 +120,7 @@ MANY = frozenset(
 METAVARS = {"integer": "N", "number": "X", "string": "TEXT"}
 ROWS: Mapping[str, Mapping[str, Any]] = {
     f"{owner}.{row['name']}": row
-    for owner, settings in (("run", Run), ("sampling", Sampling), ("planned", Planned))
+    for owner, settings in (("run", Run), ("schedule", Rounds), ("sampling", Sampling), ("planned", Planned))
     for row in table(settings)
 }
 

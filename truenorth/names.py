@@ -17,7 +17,11 @@ from .methods.saved import SUM
 from .run import Run
 from .settings import Settings
 
-PARTS = {"update": "truenorth.optim.update", "references": "truenorth.models.references"}
+PARTS = {
+    "update": "truenorth.optim.update",
+    "references": "truenorth.models.references",
+    "schedule": "truenorth.schedule",
+}
 MERGING = "truenorth.methods.online_merging"
 
 
@@ -125,7 +129,7 @@ def check_key(key: str, method: str) -> None:
         known = fields_in(module, method)
         if rest and rest[0] not in (*known, *_of_merging()):
             raise SettingsError(_unknown(key, rest[0], known, of=method))
-    elif head == "update" and rest and rest[0] not in (known := ["kind", *fields_in(PARTS["update"])]):
+    elif head in ("update", "schedule") and rest and rest[0] not in (known := ["kind", *fields_in(PARTS[head])]):
         raise SettingsError(_unknown(key, rest[0], known))
     elif head not in (*fields_in("truenorth.recipe"), "objective"):
         heads = [*fields_in("truenorth.recipe"), "run"]

@@ -9,9 +9,11 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
+from .data.tokens import Ends
 from .errors import SettingsError
-from .models.references import REFERENCES, Reference
+from .models.references import REFERENCES, Cached, Moving, Reference
 from .optim.update import UPDATES, AdamW, Update
+from .schedule import Rounds
 from .settings import Part, Settings, build
 from .types import Candidates, Measure, Measures
 
@@ -32,6 +34,17 @@ class DegreeHead:
     learning_rate: float  # of the layer, at its peak; it follows the schedule of the policy's
 
 
+@dataclass(frozen=True, slots=True)
+class ScoreHead:
+    """A linear layer on the state at an answer's last token that scores the answer. Log-probs are not computed.
+
+    `ends` says what it reads: each answer, or both answers of a pair one behind the other, in both orders.
+    """
+
+    ends: Ends
+    learning_rate: float  # of the layer, at its peak; it follows the schedule of the model's
+
+
 class Objective(Part, abc.ABC):
     """A loss over candidates: pure, not reduced, not weighted. Subclasses are final.
 
@@ -41,6 +54,7 @@ class Objective(Part, abc.ABC):
     references: ClassVar[tuple[str, ...]] = ("initial",)  # names it reads; a recipe must give just these
     further_references: ClassVar[bool] = False  # whether it takes any others that a recipe gives
     reads: ClassVar[frozenset[Reads]] = frozenset()  # what the engine has to compute, or the data to bring, besides
+    reads_if_given: ClassVar[frozenset[Reads]] = frozenset()  # what it reads where the data bring it, and does without
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
     demonstrations: ClassVar[bool] = False  # whether a single answer is one, beside pairs; a run must have both
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
@@ -70,6 +84,11 @@ class Objective(Part, abc.ABC):
         """What gives `candidates.degrees`, and the data the versions for it; None: neither is there."""
         return None
 
+    @property
+    def score_head(self) -> ScoreHead | None:
+        """What gives scores in place of the policy's totals: a judge is trained, and no policy. None: log-probs."""
+        return None
+
     @abc.abstractmethod
     def __call__(self, candidates: Candidates) -> Tensor:
         """[B] nats, one loss per prompt."""
@@ -78,8 +97,16 @@ class Objective(Part, abc.ABC):
     def implicit_rewards(self, candidates: Candidates) -> Tensor:
         """[B, K] the rewards that the policy stands for, for the `rewards/*` metrics."""
 
+    def wins(self, candidates: Candidates) -> Tensor | None:
+        """[B, K, K] P(row beats column) as the trained judge says, P + P^T = 1; None: it is none."""
+        del candidates
+        return None
+
     def initial_loss(self, candidates: Candidates) -> Tensor | None:
-        """[B] what theory gives at policy = reference, or None where it gives nothing. Checked at step 0."""
+        """[B] what theory gives at policy = reference, or None where it gives nothing. Checked at step 0.
+
+        Where a head of scores is trained: what it gives at scores of 0.
+        """
         del candidates
         return None
 
@@ -104,6 +131,7 @@ class Recipe(Settings):
     objective: AnyObjective
     references: dict[str, AnyReference] = Field(default_factory=dict[str, AnyReference])
     update: AnyUpdate = Field(default=AdamW())
+    schedule: Rounds | None = Field(default=None, description="rounds of self-play; none: all rows are there before")
 
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":
@@ -120,3 +148,41 @@ class Recipe(Settings):
                 f"It reads {', '.join(sorted(reads)) or 'none'}. Take them out of `references`."
             )
         return self
+
+    @model_validator(mode="after")
+    def _rows_can_be_had(self) -> "Recipe":
+        """What the objective needs of rows, and the references of when they are made."""
+        if self.schedule is not None:
+            _refuse_what_rounds_cannot_bring(self.objective, self.schedule)
+        elif "wins" in self.objective.reads:
+            raise SettingsError(
+                f"{self.objective.name} reads who wins against whom, which a judge says in rounds of self-play. Give "
+                "the recipe a `schedule`, for instance `schedule: {rounds: 3}`."
+            )
+        for name, reference in self.references.items():
+            if self.schedule is None and isinstance(reference, Moving) and reference.unit == "rounds":
+                raise SettingsError(f"the reference {name} moves by rounds, and the recipe has no `schedule`.")
+            if self.schedule is not None and isinstance(reference, Cached):
+                raise SettingsError(
+                    f"the reference {name} is cached, and the rows of a round are not there before it. Use --set "
+                    f"references.{name}.kind=frozen, or model with a path."
+                )
+        return self
+
+
+def _refuse_what_rounds_cannot_bring(objective: Objective, schedule: Rounds) -> None:
+    """Raise SettingsError where an objective needs rows that are not drawn from the policy and judged."""
+    fewest, most = objective.candidates
+    if fewest > schedule.k or (most is not None and most < 2):
+        takes = f"{fewest} or more" if most is None else f"{fewest} to {most}"
+        raise SettingsError(
+            f"{objective.name} takes {takes} answers to a prompt, and a round draws {schedule.k}, of which it makes "
+            "comparisons. Give --k, or train on rows of a file."
+        )
+    needs = [
+        *(f"the column {name}" for name in objective.columns),
+        *["degraded answers"] * bool(objective.degree_head),
+    ]
+    if needs or objective.demonstrations:
+        what = ", ".join([*needs, *["demonstrations"] * objective.demonstrations])
+        raise SettingsError(f"{objective.name} needs {what}, which rounds of self-play do not make.")

@@ -14,7 +14,7 @@ from .flags import FLAGS, Given, settings_of, split_setting
 from .launch import place
 from .methods import saved, terms
 from .models.origin import must_exist
-from .run import Run
+from .run import Run, judge_named
 from .train.run_directory import RunDirectory, refuse_taken
 
 if TYPE_CHECKING:
@@ -56,7 +56,9 @@ def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
         run = {name: value for name, value in run.items() if f"run.{name}" not in LENGTHS}
     changes: Changes = []
     for path, value in wanted:
-        if path.startswith("run."):
+        if path == "run.judge" and isinstance(value, str):
+            _put(run, ["judge"], judge_named(value))
+        elif path.startswith("run."):
             _put(run, path.split(".")[1:], value)
         else:
             names.check_key(path, method)
@@ -154,7 +156,8 @@ def _reference(value: object) -> dict[str, object]:
 def _run(run: Mapping[str, Any], given: Given) -> Run:
     """The run, validated; what is wrong with a flag is said of the flag."""
     flags = {flag.path.removeprefix("run."): flag for flag in FLAGS if flag.path.startswith("run.")}
-    missing = [f"--{flags[name].name}" for name in ("model", "data", "out") if not run.get(name)]
+    needed = ("model", "out") if run.get("judge") else ("model", "data", "out")  # rounds of self-play make their rows
+    missing = [f"--{flags[name].name}" for name in needed if not run.get(name)]
     if missing:
         raise SettingsError(
             f"train needs {' and '.join(missing)}: "

@@ -2,11 +2,13 @@
 
 import re
 from pathlib import Path
+from types import FunctionType
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .errors import SettingsError
+from .judge import AnyJudge
 from .settings import Settings
 
 
@@ -33,15 +35,18 @@ class Run(Settings):
     the data, the model, the seed, the batch size and the length limit."""
 
     model: str = Field(description="directory or hub name of the SFT model, or of a PEFT adapter")
-    data: list[DataSource] = Field(min_length=1, description="preference data to train on")
+    data: list[DataSource] = Field(
+        default_factory=list[DataSource], description="preference data to train on; rounds of self-play make their own"
+    )
     out: Path = Field(description="run directory")
     eval_data: list[DataSource] = Field(default_factory=list[DataSource], description="held-out rows")
     columns: dict[str, str] = Field(
         default_factory=dict[str, str], description="what a column means where detection cannot know: role to column"
     )
     prompts: Path | None = Field(
-        default=None, description="prompts for the samples before and after; none: from the data"
+        default=None, description="prompts of rounds; of the samples before and after, else from the data"
     )
+    judge: AnyJudge | None = Field(default=None, description="who judges the answers of rounds: a kind or a function")
     seed: NonNegativeInt = 0
     epochs: PositiveFloat | None = Field(
         default=None, description="passes over the data; none: 1, unless max_steps is set"
@@ -94,6 +99,14 @@ class Run(Settings):
             value = [value]
         return [_source(str(item)) if isinstance(item, (str, Path)) else item for item in value]  # pyright: ignore
 
+    @field_validator("judge", mode="before")
+    @classmethod
+    def _judge_by_name(cls, value: object) -> object:
+        """A name stands for a kind as it comes, a function or its `package.module:function` for itself."""
+        if isinstance(value, FunctionType):
+            value = f"{value.__module__}:{value.__qualname__}"
+        return judge_named(value) if isinstance(value, str) else value
+
     @field_validator("model", mode="before")
     @classmethod
     def _one_name_of_a_folder(cls, value: object) -> object:
@@ -117,6 +130,15 @@ class Run(Settings):
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"Give epochs or max_steps, not both: got {self.epochs} and {self.max_steps}.")
         return self
+
+
+def judge_named(name: str) -> dict[str, object]:
+    """The judge that `--judge NAME` asks for.
+
+    >>> judge_named("world"), judge_named("my.judges:kind")
+    ({'kind': 'world'}, {'kind': 'function', 'function': 'my.judges:kind'})
+    """
+    return {"kind": "function", "function": name} if ":" in name else {"kind": name}
 
 
 def _source(text: str) -> dict[str, object]:

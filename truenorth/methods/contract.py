@@ -26,7 +26,8 @@ def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
     return text | {
         "year": year_of(text["paper"]),
         "needs": needs_of(objective),
-        "settings": table(type(objective)) + update_of(recipe, text["recipe"]),
+        "rounds": recipe.schedule is not None,
+        "settings": table(type(objective)) + update_of(recipe, text["recipe"]) + schedule_of(recipe),
     }
 
 
@@ -48,7 +49,8 @@ def of_sum(recipe: "Recipe", parts: Sequence[tuple[float, Mapping[str, Any]]]) -
         "recipe": f"ours: the references of all parts; the update of {names[0]}. {parts[0][1]['recipe']}",
         "differs": "\n".join(f"{part['name']}: {part['differs']}" for _, part in parts),
         "needs": needs_of(recipe.objective),
-        "settings": rows + update_of(recipe, parts[0][1]["recipe"]),
+        "rounds": recipe.schedule is not None,
+        "settings": rows + update_of(recipe, parts[0][1]["recipe"]) + schedule_of(recipe),
     }
 
 
@@ -56,7 +58,18 @@ WEIGHT = {"type": "number", "range": "(0, inf)", "source": "ours", "description"
 
 
 def _own_settings(part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in part["settings"] if not row["name"].startswith("update.")]
+    return [row for row in part["settings"] if not row["name"].startswith(("update.", "schedule."))]
+
+
+def schedule_of(recipe: "Recipe") -> list[dict[str, Any]]:
+    """A row per setting of the rounds, none where there are no rounds."""
+    if recipe.schedule is None:
+        return []
+    defaults = recipe.schedule.model_dump(mode="json")
+    return [
+        row | {"name": f"schedule.{row['name']}", "default": defaults[row["name"]]}
+        for row in table(type(recipe.schedule))
+    ]
 
 
 def _times(weight: float, what: str) -> str:

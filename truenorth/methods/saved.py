@@ -43,9 +43,9 @@ def load(data: Mapping[str, Any]) -> "Recipe":
     parts["method"] = " + ".join(names_of(name))  # a sum's weights are the objective's to say
     if not {"objective", "references"} <= set(parts) if is_sum(name) else _has_own(name, parts):
         own = dump(methods.recipe(name))
-        for part in ("objective", "update"):
+        for part in ("objective", "update", "schedule"):
             if isinstance(given := parts.get(part), Mapping) and "kind" not in given:
-                parts[part] = own[part] | given
+                parts[part] = {**(own[part] or {}), **given}
         parts = own | parts
     parts["objective"] = _objective(parts["objective"])
     return Recipe(**parts)

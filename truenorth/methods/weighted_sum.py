@@ -142,11 +142,18 @@ def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
                     f"and {reference!r}. Say which in a file, with `objective: {{kind: sum, parts: [...]}}` and "
                     f"`references: {{{name}: ...}}`."
                 )
+    schedules = list(dict.fromkeys(recipe.schedule for recipe in recipes if recipe.schedule is not None))
+    if len(schedules) > 1:
+        raise SettingsError(
+            f"the parts of the sum play different rounds: {schedules[0]!r} and {schedules[1]!r}. Say which in a file, "
+            "with `schedule: ...`."
+        )
     return Recipe(
         method=" + ".join(recipe.method for recipe in recipes),
         objective=WeightedSum(parts=tuple(Weighted(weight=w, objective=r.objective) for w, r in parts)),
         references=references,
         update=recipes[0].update,
+        schedule=schedules[0] if schedules else None,
     )
 
 

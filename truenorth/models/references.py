@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -50,6 +50,7 @@ class Soup(Reference):
 
     theta = start_share * theta_start + (1 - start_share) * theta_path, in float32, each with its adapter merged in.
     Its log-probs are computed once and kept on disk, as those of `Cached`; the model itself is gone before training.
+    In rounds, whose rows are not there before, it stays.
     """
 
     kind: ClassVar[str] = "soup"
@@ -60,12 +61,13 @@ class Soup(Reference):
 class Moving(Reference):
     """The policy's own start, which then follows the policy. TR-DPO's reference.
 
-    After every `every` optimizer steps  theta <- share * theta_policy + (1 - share) * theta.  At share 1 it is the
-    policy as it was then.
+    After every `every` optimizer steps, or at the end of every so many rounds,
+    theta <- share * theta_policy + (1 - share) * theta.  At share 1 it is the policy as it was then.
     """
 
     kind: ClassVar[str] = "moving"
-    every: int = setting(1, "optimizer steps from one move to the next", source="paper", ge=1)
+    every: int = setting(1, "steps or rounds from one move to the next", source="paper", ge=1)
+    unit: Literal["steps", "rounds"] = setting("steps", "what `every` counts", source="ours")
     share: float = setting(0.6, "share of the policy in a move; 1: the policy itself", source="paper", gt=0, le=1)
 
 
@@ -108,8 +110,8 @@ def _model_of(reference: Reference, start: str) -> str:
     match reference:
         case Soup(start_share=share):
             return f"a soup with {path} (start_share {share:g})"
-        case Moving(every=every, share=share):
-            return f"the policy itself, moved every {every} steps (share {share:g})"
+        case Moving(every=every, unit=unit, share=share):
+            return f"the policy itself, moved every {every} {unit} (share {share:g})"
         case _:
             return "the policy's own start" if path is None or same_model(path, start) else f"the model {path}"
 
