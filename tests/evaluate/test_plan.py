@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ ROWS = RowLengths.alike(1000, prompt=40, response=30, candidates=2)
 def config(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A folder with a configuration and no weights."""
     folder = tmp_path_factory.mktemp("config")
-    sizes = {"vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 4}
+    sizes = {"vocab_size": 1000, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2}
     tiny_model("llama", **sizes).config.save_pretrained(folder)
     return str(folder)
 
@@ -42,6 +43,7 @@ def asked(config: str, *, gpu: str | None = None, count: int = 1, **run: object)
     return Question(recipe("dpo"), settings, "float32", machine, count)
 
 
+@cache
 def planned(config: str, **changes: object) -> Plan:
     return plan(asked(config, **changes), ROWS)
 
@@ -146,7 +148,7 @@ def test_a_reference_that_moves_takes_the_weights_again_or_the_adapters_that_cou
     full = Memory(referring(asked(config), kind="moving")).at(ROWS, 100)[0]
     assert full["references"] == full["weights"]
     lora = LoRA(rank=2, targets=["q_proj"])  # rank 2 on layers of 64 by 64: a layer is as much as 16 of them
-    trained = planned(config, lora=lora).trained
+    trained = plan(asked(config, lora=lora), ROWS).trained
     for share, adapters in ((1.0, 1), (0.6, 20), (0.1, 32)):  # 172 would be more than the layers twice
         parts = Memory(referring(asked(config, lora=lora), kind="moving", share=share)).at(ROWS, 100)[0]
         assert parts["references"] == 4 * trained * adapters
