@@ -10,7 +10,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         ["types", "errors", "settings", "contrasts", "files", "proportions", "launch", "pulse", "processes"], 0
     ),
-    **dict.fromkeys(["data", "weights", "world"], 1),
+    **dict.fromkeys(["data", "games", "weights", "world"], 1),
     **dict.fromkeys(["models", "optim", "merges"], 2),
     **dict.fromkeys(["recipe", "run", "schedule", "judge"], 3),
     **dict.fromkeys(["methods", "train"], 4),
