@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # torch is slow to import
     from ..models.logprobs import Model
 
 CACHE_BYTES = 2**31  # of keys and values in one batch
-MOST_ROWS = 512  # answers in one batch: more gain nothing on a CPU, and their logits take memory
+MOST_ROWS = 256  # answers in one batch: more gain nothing on a CPU, and a kill loses the batch that it falls into
 Place = tuple[int, int]  # a prompt, and one of its answers
 
 
