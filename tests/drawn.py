@@ -211,7 +211,7 @@ def undeclared(objective: Objective, candidates: Candidates, change: Callable[[T
 
     references = {name: measured(part, objective.of_references) for name, part in candidates.references.items()}
     whole = {name: getattr(candidates, name) for name in ("rewards", "wins", "degrees", "step")}
-    read = objective.reads | {objective.scope}
+    read = objective.reads | objective.reads_if_given | {objective.scope}
     return dataclasses.replace(
         candidates,
         policy=measured(candidates.policy, objective.of_policy),

@@ -13,20 +13,20 @@ from . import methods
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
-from .errors import CheckpointError, SettingsError
+from .errors import CheckpointError
 from .evaluate.preferences import held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .models.load import config_of, context_of, load_tokenizer
 from .models.modes import evaluating
-from .models.origin import base_of_adapter, fingerprint
+from .models.origin import fingerprint
 from .models.references import refuse_repeated
 from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
-from .models.task_vector import check_base, check_shapes
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
 from .recipe import Objective, Recipe
+from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_merging
 from .run import DataSource, Run
 from .session import Session, begin, first_step
 from .train import checkpoint
@@ -90,12 +90,12 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
-    refuse_a_sharded_head(recipe, sharding)
-    _check_merging(recipe, run, sharding)
+    refuse_heads(recipe, run, sharding)
+    refuse_merging(recipe, run, sharding)
     check_references(
         recipe.references,
         run.model,
-        cut_adapter=sharding.in_step and _adapted(run),
+        cut_adapter=sharding.in_step and adapts(run),
         trust_remote_code=run.trust_remote_code,
     )
     tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
@@ -115,7 +115,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     for note in notes(rows, settings, recipe.objective.name):
         watch.said(note)
     context = context_of(run.model, trust_remote_code=run.trust_remote_code)
-    _must_fit(run, context, [rows] if unseen is None else [rows, unseen])
+    refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
     ready = Ready(recipe, run, directory, tokenizer, rows, unseen, context, sharding)
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
@@ -128,34 +128,11 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     """How the processes hold the model. Raises SettingsError for a layout that does not fit, before one is loaded."""
     gpu = torch.cuda.is_available()
-    sizes = sizes_of(run, world.size, gpu=gpu, adapter=_adapted(run))
+    sizes = sizes_of(run, world.size, gpu=gpu, adapter=adapts(run))
     check_slices(config_of(run.model, trust_remote_code=run.trust_remote_code), sizes)
     if world.size > 1:
         watch.said(f"{world.size} processes hold the model as {sizes}.")
     return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))
-
-
-def _adapted(run: Run) -> bool:
-    """Whether an adapter is trained, and not all weights."""
-    return run.lora is not None or base_of_adapter(run.model) is not None
-
-
-def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
-    """Raise SettingsError where the method's head would need states of a model that is shared out."""
-    if recipe.objective.degree_head is not None and sharding.in_step:
-        raise SettingsError(
-            f"{recipe.objective.name} trains a head on the model's states, and a model that is held as "
-            f"{sharding.sizes} hands none out. Use --layout data: every process holds the whole model, perhaps "
-            "with --lora."
-        )
-
-
-def _check_merging(recipe: Recipe, run: Run, sharding: Sharding) -> None:
-    """Raise SettingsError or ModelError where the update merges with what is no base, as far as settings tell."""
-    if (rule := recipe.update.merging) is None or rule.idle:
-        return
-    base = check_base(type(rule).__name__, rule.base, run.model, adapter=_adapted(run), shared_out=sharding.in_step)
-    check_shapes(base, run.model, trust_remote_code=run.trust_remote_code)
 
 
 def _train(ready: Ready, watch: Watch) -> Result:
@@ -170,7 +147,8 @@ def _train(ready: Ready, watch: Watch) -> Result:
     saved = None if last is None else _saved(last, same)
     rows = (ready.unseen or ready.rows).rows
     asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
-    prompts = sample_prompts(asked, run.samples, context=ready.context)
+    count = run.samples if recipe.objective.score_head is None else 0  # a judge answers nothing
+    prompts = sample_prompts(asked, count, context=ready.context)
     session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
 
     def sample() -> list[str]:
@@ -211,18 +189,9 @@ def needs_of(objective: Objective) -> Needs:
         differences="reward_shift" in objective.invariances,
         demonstrations=objective.demonstrations,
         columns=objective.columns,
+        ends=None if objective.score_head is None else objective.score_head.ends,
         degraded=() if objective.degree_head is None else objective.degree_head.deleted,
     )
-
-
-def _must_fit(run: Run, context: int | None, data: list[Prepared]) -> None:
-    """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt."""
-    longest = max(prepared.rows.longest for prepared in data)
-    if context is not None and longest > context:
-        raise SettingsError(
-            f"{run.model} has a context of {context} tokens, and the longest prompt with its answer has {longest}. "
-            f"Use --max-length {context} with --too-long drop or truncate."
-        )
 
 
 def _paths(sources: list[DataSource]) -> list[tuple[str, float]]:

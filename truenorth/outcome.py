@@ -15,7 +15,8 @@ from . import methods
 from .data.chat import Encoder
 from .data.tokens import Ints
 from .files import write_json
-from .models.export import export
+from .models.classifier import export_classifier
+from .models.export import Final, export
 from .models.policy import Policy
 from .models.sharding import whole_weights
 from .online.prompts import as_turn, read_prompts
@@ -28,6 +29,7 @@ from .train.checkpoint import Progress
 from .train.run_directory import RunDirectory
 
 PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
+JUDGES_OF = {"answers": "reward", "orders": "preference"}  # the kind of judge that a head of scores makes
 ANSWER = Sampling(max_new_tokens=128, temperature=0.7)  # of the samples in the report
 
 
@@ -138,15 +140,12 @@ def finish(
     ]
     write_json(directory.file("samples.json"), shown)
     write_json(directory.file("summary.json"), dict(summary))
-    export(
-        session.policy.model,
-        tokenizer,
-        directory.final,
-        weights=weights,
-        start=start,
-        dtype=session.stored_in,
-        card=model_card(summary, directory),
-    )
+    final = Final(weights, start, session.stored_in, tokenizer, model_card(summary, directory))
+    if (head := session.player.objective.score_head) is None:
+        export(session.policy.model, directory.final, final)
+    else:
+        about = {"kind": JUDGES_OF[head.ends], "answer": "up to the token that ends it"}
+        export_classifier(session.policy.model, session.score_weight, directory.final, final=final, about=about)
 
 
 def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:

@@ -24,6 +24,7 @@ from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
 from .models.references import STARTS_AS_POLICY
 from .models.scored_references import Scores, Start, bytes_beside, follow, score_references
+from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
 from .models.task_vector import task_vector
@@ -38,7 +39,7 @@ from .train.first_step import FirstStep, check_first_step
 from .train.step import Player
 from .train.trial import MemoryTrial
 
-HEAD = "degree_head."  # before the names of the parameters of a method's head
+HEAD, SCORE = "degree_head.", "score_head."  # before the names of the parameters of a method's head
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +61,11 @@ class Session:
     def data(self) -> Group:
         """The processes that have different rows."""
         return self.sharding.processes.data
+
+    @property
+    def score_weight(self) -> torch.Tensor:
+        """[1, D] of the head of scores, for the model's own states."""
+        return ScoreReader.scaled(self.player.named_parameters[f"{SCORE}weight"])
 
     def first_batch(self) -> PackedBatch:
         """The largest of this process's in the first step."""
@@ -168,6 +174,8 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
 def player_of(recipe: Recipe, policy: Policy) -> Player:
     """The policy as the step trains it, and beside it the head of a method that has one."""
     trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
+    if recipe.objective.score_head is not None:
+        return _judge_of(recipe, policy, trained)
     log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
     if (asked := recipe.objective.degree_head) is not None:
         reader = DegreeReader.of(policy, levels=1 + len(asked.deleted))
@@ -184,6 +192,26 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
     )
 
 
+def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, torch.nn.Parameter]) -> Player:
+    """A head of scores and the layers below it. The LM head learns nothing, unless it is the embeddings too."""
+    asked = recipe.objective.score_head
+    assert asked is not None
+    reader = ScoreReader.of(policy)
+    unused = None if base_of(policy.model).config.tie_word_embeddings else policy.model.get_output_embeddings()
+    below = {name: p for name, p in trained.items() if unused is None or p is not unused.weight}
+    own = {f"{SCORE}{name}": parameter for name, parameter in reader.head.named_parameters()}
+    optimizer = recipe.update.build(below.values())
+    scale = asked.learning_rate / recipe.update.learning_rate
+    optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
+    return Player(
+        log_probs=reader.log_probs,
+        objective=recipe.objective,
+        optimizer=optimizer,
+        named_parameters=below | own,
+        max_grad_norm=recipe.update.max_grad_norm,
+    )
+
+
 def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.optim.Optimizer:
     """The player's optimizer, merging if the update asks for it. The policy must still be at its start."""
     rule, trained = recipe.update.merging, player.named_parameters
@@ -191,7 +219,7 @@ def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.op
         return player.optimizer
     assert rule.base is not None, "a run refuses merging without a base"
     watch.stage("loading the base model")
-    named = {name: p for name, p in trained.items() if not name.startswith(HEAD)}
+    named = {name: p for name, p in trained.items() if not name.startswith((HEAD, SCORE))}
     task = task_vector(rule.base, named, trust_remote_code=run.trust_remote_code)
     return Merged(player.optimizer, rule, task, named, seed=run.seed)
 

@@ -61,7 +61,7 @@ def has_a_meaning(objective, invariance):
         case "prompt_shift":
             return objective.candidates[1] != 1
         case "reward_shift":
-            return "rewards" in objective.reads
+            return "rewards" in objective.reads | objective.reads_if_given
         case "permuted_rejected":
             return max(sizes(objective)) > 2
 
@@ -82,12 +82,15 @@ every_objective = each(OBJECTIVES)
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
-def at_the_start(candidates):
-    """`candidates` where each reference is the policy itself, in roles too, without gradients."""
+def at_the_start(objective, candidates):
+    """`candidates` where each reference is the policy itself, in roles too, without gradients; scores are 0."""
 
     def same(references, policy):
         return dict.fromkeys(references, mapped(policy, Tensor.detach))
 
+    if objective.score_head is not None:  # the head starts at zero
+        zero, length = mapped(candidates.policy, torch.zeros_like), candidates.policy.length
+        return dataclasses.replace(candidates, policy=dataclasses.replace(zero, length=length))
     start = dataclasses.replace(
         candidates,
         references=same(candidates.references, candidates.policy),
@@ -180,15 +183,15 @@ def test_invariance_without_a_meaning_is_not_declared(objective):
 @given(seeds)
 def test_initial_loss_is_the_loss_where_policy_and_references_agree(objective, seed):
     for k in sizes(objective):
-        start = at_the_start(drawn(objective, seed, k=k))
+        start = at_the_start(objective, drawn(objective, seed, k=k))
         if (expected := objective.initial_loss(start)) is not None:
             torch.testing.assert_close(expected, objective(start))
 
 
 @every_objective
-def test_initial_loss_is_given_by_objectives_with_a_reference_only(objective):
+def test_initial_loss_is_given_by_objectives_with_a_reference_or_a_head_of_scores_only(objective):
     given_by = objective.initial_loss(drawn(objective, seed=5)) is not None
-    assert given_by == bool(objective.references)
+    assert given_by == bool(objective.references or objective.score_head)
 
 
 @every_objective
@@ -254,7 +257,9 @@ def test_loss_and_gradient_in_float32_are_those_in_float64(objective, seed, star
     found = {}
     for candidates in (single, mapped(single, Tensor.double)):
         candidates, leaves = with_gradients(candidates)
-        candidates = with_policy(at_the_start(candidates), leaves) if start else candidates  # where differences vanish
+        candidates = (
+            with_policy(at_the_start(objective, candidates), leaves) if start else candidates
+        )  # where differences vanish
         loss, rewards = objective(candidates), objective.implicit_rewards(candidates)
         assert loss.dtype == rewards.dtype == leaves[0].dtype
         found[loss.dtype] = [loss, *torch.autograd.grad(loss.sum(), leaves, allow_unused=True, materialize_grads=True)]
@@ -265,7 +270,7 @@ def test_loss_and_gradient_in_float32_are_those_in_float64(objective, seed, star
 @each({name: objective for name, objective in OBJECTIVES.items() if name not in LOWERS_BOTH})
 def test_raising_the_first_log_prob_lowers_the_loss_where_it_is_far_too_low(objective):
     # The first response is the chosen one, with the best reward. Beside it stands a prompt that stayed at the start.
-    candidates = at_the_start(drawn(objective, seed=15))
+    candidates = at_the_start(objective, drawn(objective, seed=15))
     degrees, tokens, *of_roles = policy_of(candidates)
     first = candidates.policy.owner == 0
     candidates = with_policy(candidates, [degrees, tokens - 20 * first / first.sum(), *of_roles])

@@ -17,13 +17,13 @@ from truenorth.data.loader import Steps
 from truenorth.data.packing import PackedBatch, by_version, pack
 from truenorth.data.tokens import TokenizedRow, TokenizedRows
 from truenorth.errors import SettingsError
-from truenorth.job import refuse_a_sharded_head
 from truenorth.methods import recipe
 from truenorth.models.degrees import DegreeReader
 from truenorth.models.load import with_lora
 from truenorth.models.logprobs import backbone, unpack
 from truenorth.models.policy import Policy
 from truenorth.models.sharding import WHOLE, Sizes
+from truenorth.refusals import refuse_a_sharded_head
 from truenorth.session import player_of
 from truenorth.train import checkpoint
 from truenorth.train.checkpoint import Progress

@@ -3,15 +3,32 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import DataError
+from .ends import pack_ends
 from .packing import PackedBatch, divide, pack, split_by_tokens
 from .tokens import TokenizedRows
 
 Indices = Sequence[int] | npt.NDArray[np.int64]  # places of rows in the data
+
+
+class StepSource(Protocol):
+    """What a training loop asks: how many steps there are, and the rows of each."""
+
+    count: int
+
+    @property
+    def rows(self) -> TokenizedRows:
+        """Those that the micro-batches' `rows` are places in."""
+        ...
+
+    def batches(self, step: int, *, budget: int, part: int = 0, parts: int = 1) -> list[PackedBatch]:
+        """The micro-batches of step `step`, 0-based, of at most `budget` tokens each: one of several parts of them."""
+        ...
 
 
 class Steps:
@@ -88,7 +105,13 @@ class Steps:
             chosen.append(int(alike[at]))
             room += int(falling[at])
             at = max(at + 1, int(np.searchsorted(falling, -room)))  # the next one that fits, the longest of them
-        return pack([self.rows[i] for i in chosen], chosen)
+        return packed(self.rows, chosen)
+
+
+def packed(rows: TokenizedRows, places: Sequence[int]) -> PackedBatch:
+    """The rows at `places` as one micro-batch, laid out as they are read."""
+    taken = [rows[i] for i in places]
+    return pack(taken, places) if rows.ends is None else pack_ends(taken, places, rows.ends)
 
 
 def batches(
@@ -106,7 +129,7 @@ def batches(
         for share, long, many in ((share, lengths[share], candidates[share]) for share in shares)
     ]
     for places in splits[part]:
-        yield pack([rows[indices[p]] for p in places], [indices[p] for p in places])
+        yield packed(rows, [indices[p] for p in places])
     for _ in range(max(map(len, splits)) - len(splits[part])):
         shortest = indices[int(lengths.argmin())]
-        yield replace(pack([rows[shortest]], [shortest]), filler=True)
+        yield replace(packed(rows, [shortest]), filler=True)

@@ -6,6 +6,7 @@ from pydantic import Field, PositiveInt
 
 from ..settings import Settings
 from .comparisons import Pairing, Ties
+from .tokens import Ends
 
 
 class Needs(Settings):
@@ -16,6 +17,7 @@ class Needs(Settings):
     differences: bool = False  # whether their differences are all that it reads: a pair's `margin` will do
     demonstrations: bool = False  # whether rows with one answer are demonstrations beside pairs; both must be there
     columns: tuple[str, ...] = ()  # names of further numbers that every row must have
+    ends: Ends | None = None  # how a model that scores whole answers reads them; none: token by token
     degraded: tuple[float, ...] = ()  # shares of an answer's key phrases that worse versions of it lack, growing
 
     @property

@@ -6,7 +6,7 @@ data by a few numbers per row.
 """
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,6 +79,8 @@ def prepare(
                     write_text(refused, str(error))  # for the processes that wait here
                     raise
     found = _opened(folder)
+    if (ends := settings.needs.ends) is not None:
+        found = replace(found, rows=found.rows.read_at_ends(ends))
     found.account.check(settings, [line for layout in found.layouts for line in layout.lines])
     return found
 

@@ -1,5 +1,6 @@
 """Tokens of rows, in a memory-mapped Arrow file: two million rows take no more memory than those in use."""
 
+import copy
 import hashlib
 import json
 import mmap
@@ -8,13 +9,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
 Ints = npt.NDArray[np.int32]
+Ends = Literal["answers", "orders"]
 Number = TypeVar("Number", np.int32, np.float64)
 ROWS_PER_BLOCK = 1024
 BLOCKS_HELD, ROWS_HELD = 64, 64  # looked at before their pages are given back
@@ -65,6 +67,7 @@ class TokenizedRows(Sequence[TokenizedRow]):
 
     def __init__(self, blocks: Iterable[Any], mapped: mmap.mmap | None = None) -> None:
         self._mapped, self._fetched = mapped, 0
+        self.ends: Ends | None = None  # how a model that scores whole answers reads them; None: token by token
         self._blocks: list[Any] = []  # record batches of SCHEMA
         prompts, responses, candidates, degraded = list[Ints](), list[Ints](), list[Ints](), list[Ints]()
         shares, versions = list[npt.NDArray[np.float64]](), 0
@@ -93,6 +96,14 @@ class TokenizedRows(Sequence[TokenizedRow]):
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         return cls(pa.ipc.open_stream(pa.py_buffer(mapped)), mapped)
+
+    def read_at_ends(self, ends: Ends) -> "TokenizedRows":
+        """The same rows for a model that scores whole answers, see `ends`. Pairs alone have orders."""
+        rows = copy.copy(self)
+        rows.ends = ends
+        if ends == "orders":
+            rows.lengths = self.lengths + _sums(self.response_lengths, self.first)  # each answer stands there twice
+        return rows
 
     @classmethod
     def of(cls, rows: Iterable[TokenizedRow], *, share: float = 1.0) -> "TokenizedRows":
@@ -147,9 +158,11 @@ class TokenizedRows(Sequence[TokenizedRow]):
 
     @property
     def longest(self) -> int:
-        """Tokens of the longest prompt with one response."""
+        """Tokens of the longest prompt with one response, or with both where their orders are read."""
         if not len(self):
             return 0
+        if self.ends == "orders":
+            return int((self.prompt_lengths + _sums(self.response_lengths, self.first)).max())
         return int((np.repeat(self.prompt_lengths, self.candidates) + self.response_lengths).max())
 
     @cached_property

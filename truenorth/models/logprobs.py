@@ -59,6 +59,27 @@ class Scorer:
         scores, states = self._by_sequence(batch, asked, states=True)
         return scores, by_version(states.view(batch.prompts, -1, states.shape[-1]), batch.candidates)
 
+    def last_states(self, batch: PackedBatch) -> Tensor:
+        """[B, K, D] hidden states at the last token of each whole answer (see `data.ends`), and nothing else."""
+        assert batch.last is not None
+        if self.shared:
+            return self._packed_hidden(batch)[batch.last[..., 0]]
+        sequences = unpack(batch)
+        sizes = [len(sequence) for sequence in sequences]
+        found: dict[int, Tensor] = {}
+        for part in [list(range(len(sizes)))] if self.one_call else alike(sizes):
+            rows, real = _pad([sequences[i] for i in part])
+            hidden = self._padded_hidden(rows, real)
+            found |= zip(part, hidden[torch.arange(len(rows), device=rows.device), real.sum(1) - 1], strict=True)
+        return torch.stack([found[i] for i in range(len(sizes))]).unflatten(0, (batch.prompts, -1))
+
+    def _padded_hidden(self, rows: Tensor, real: Tensor) -> Tensor:
+        """[S, L, D] hidden states after the last layer."""
+        if self.head is None:
+            output = self.model(input_ids=rows, attention_mask=real, use_cache=False, output_hidden_states=True)
+            return output.hidden_states[-1]
+        return backbone(self.model)(input_ids=rows, attention_mask=real, use_cache=False).last_hidden_state
+
     def _by_sequence(
         self, batch: PackedBatch, asked: Measures, *, states: bool = False
     ) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -82,14 +103,15 @@ class Scorer:
     ) -> tuple[Tensor, Tensor]:
         """Nats of each sequence's targets, which its last inputs predict, above what is asked of them,
         [1 + asked, all targets]; [S, D] the last states."""
-        rows, real, places = _pad(sequences, targets)
+        rows, real = _pad(sequences)
+        places = _places(sequences, targets, rows.shape[1])
         wanted, ends = torch.cat(list(targets)), real.sum(1) - 1
         if self.head is None:
             output = self.model(input_ids=rows, attention_mask=real, use_cache=False, output_hidden_states=states)
             scores = scores_of(output.logits.flatten(0, 1)[places].float(), wanted, _in_order(asked))
             hidden = output.hidden_states[-1] if states else rows[..., None]
         else:
-            hidden = backbone(self.model)(input_ids=rows, attention_mask=real, use_cache=False).last_hidden_state
+            hidden = self._padded_hidden(rows, real)
             scores = self.head.token_scores(hidden.flatten(0, 1)[places], wanted, _in_order(asked))
         return torch.stack(scores), hidden[torch.arange(len(rows), device=rows.device), ends]
 
@@ -166,19 +188,24 @@ def alike(sizes: Sequence[int]) -> list[list[int]]:
     return parts
 
 
-def _pad(sequences: Sequence[Tensor], targets: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """[S, L] inputs padded on the right, [S, L] which of them are real, flat places that predict each target.
+def _pad(sequences: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """[S, L] inputs padded on the right, [S, L] which of them are real.
 
     What follows a token cannot change it in a causal model, so padding on the right is exact, also in recurrent
     layers.
     """
     rows = pad_sequence(list(sequences), batch_first=True)
-    real = pad_sequence([torch.ones_like(sequence) for sequence in sequences], batch_first=True)
+    return rows, pad_sequence([torch.ones_like(sequence) for sequence in sequences], batch_first=True)
+
+
+def _places(sequences: Sequence[Tensor], targets: Sequence[Tensor], width: int) -> Tensor:
+    """Flat places of the inputs that predict each target, in rows of `width` inputs."""
+    device = sequences[0].device
     places = [
-        torch.arange(len(sequence) - len(target), len(sequence), device=rows.device) + s * rows.shape[1]
+        torch.arange(len(sequence) - len(target), len(sequence), device=device) + s * width
         for s, (sequence, target) in enumerate(zip(sequences, targets, strict=True))
     ]
-    return rows, real, torch.cat(places)
+    return torch.cat(places)
 
 
 def _targets(batch: PackedBatch) -> list[Tensor]:

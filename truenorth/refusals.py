@@ -1,0 +1,55 @@
+"""What a run may not be: refused before its model is loaded, with what to do instead."""
+
+from .data.prepare import Prepared
+from .errors import SettingsError
+from .models.classifier import check_classifier
+from .models.load import config_of
+from .models.origin import base_of_adapter
+from .models.sharding import Sharding
+from .models.task_vector import check_base, check_shapes
+from .recipe import Recipe
+from .run import Run
+
+
+def adapts(run: Run) -> bool:
+    """Whether an adapter is trained, and not all weights."""
+    return run.lora is not None or base_of_adapter(run.model) is not None
+
+
+def refuse_heads(recipe: Recipe, run: Run, sharding: Sharding) -> None:
+    """Raise SettingsError where the method's head would need states of a model that is shared out, ModelError where a
+    head of scores has no class that it could be loaded with."""
+    refuse_a_sharded_head(recipe, sharding)
+    if recipe.objective.score_head is not None:
+        check_classifier(config_of(run.model, trust_remote_code=run.trust_remote_code))
+
+
+def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
+    """Raise SettingsError where the method's head would need states of a model that is shared out."""
+    objective = recipe.objective
+    if (objective.degree_head is not None or objective.score_head is not None) and sharding.in_step:
+        raise SettingsError(
+            f"{objective.name} trains a head on the model's states, and a model that is held as "
+            f"{sharding.sizes} hands none out. Use --layout data: every process holds the whole model, perhaps "
+            "with --lora."
+        )
+
+
+def refuse_merging(recipe: Recipe, run: Run, sharding: Sharding) -> None:
+    """Raise SettingsError or ModelError where the update merges with what is no base, as far as settings tell."""
+    if (rule := recipe.update.merging) is None or rule.idle:
+        return
+    base = check_base(type(rule).__name__, rule.base, run.model, adapter=adapts(run), shared_out=sharding.in_step)
+    check_shapes(base, run.model, trust_remote_code=run.trust_remote_code)
+
+
+def refuse_long_rows(run: Run, context: int | None, data: list[Prepared]) -> None:
+    """Raise SettingsError if a row is longer than the model's context: positions past it are not learnt."""
+    longest = max(prepared.rows.longest for prepared in data)
+    if context is not None and longest > context:
+        both = data[0].rows.ends == "orders"
+        raise SettingsError(
+            f"{run.model} has a context of {context} tokens, and the longest prompt with its answer"
+            f"{'s, one behind the other,' * both} has {longest}. "
+            f"Use --max-length {context // 2 if both else context} with --too-long drop or truncate."
+        )
