@@ -25,6 +25,7 @@ FLOORS: dict[str, int] = {
             "cli",
             "commands",
             "flags",
+            "games_command",
             "planning",
             "names",
             "request",

@@ -193,6 +193,28 @@ def merge(
     merge_command(how, given, sets=sets or [])
 
 
+@app.command(cls=Spread, rich_help_panel=LOOK)
+def games(
+    game: Annotated[str, typer.Option("--game", metavar="GAME", help="a game, or a table of win rates")] = "cyclic",
+    solver: Annotated[str, typer.Option("--solver", metavar="SOLVER,...", help="one, several or all")] = "all",
+    steps: Annotated[int, typer.Option("--steps", metavar="N", min=1, help="preference evaluations of each")] = 2000,
+    sets: Annotated[list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE ...", help="a setting")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="a page (.html) or .svg")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+) -> None:
+    """Solve a small preference game exactly, as methods of self-play do: how exploitable is what they end with?
+
+    [dim]truenorth games --game cyclic --solver mpo --steps 2000
+    truenorth games --game table.csv --set alpha=0.05 mpo.inner_steps=50 --out games.html[/]
+
+    Games: cyclic, perturbed_rps, random, bradley_terry, annotators; or .json, .csv, .npy. Solvers: md, sppo, nash_md,
+    inpo, egpo, mmd, optimistic_md, mpo, mpo_rt, comal. --set takes a solver's setting, game.seed and the like, start.
+    """
+    from .games_command import games_command
+
+    games_command(game, solver, steps=steps, sets=sets or [], out=out, as_json=as_json)
+
+
 @app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
 def report(
     run_directories: Annotated[list[Path], typer.Argument(metavar="RUN_DIR ...", help="given to train as --out")],

@@ -70,3 +70,9 @@ def test_thinning_keeps_every_spike() -> None:
 def test_thinning_keeps_the_order_of_steps() -> None:
     thinned = thin(Series(tuple(range(5000)), tuple(float(i % 7) for i in range(5000))))
     assert list(thinned.steps) == sorted(thinned.steps)
+
+
+def test_a_logarithmic_axis_has_powers_of_ten_and_ends_where_it_is_told() -> None:
+    logged = svg(Chart("Gap", "", (Line("gap", "plain", FALLING, exact=True),), log=(1e-8, 1.0)))
+    ticks = re.findall(r">([^<>\s]+)</text>", logged)
+    assert {"1e-8", "1e-6", "0.0001", "0.01", "1"} <= set(ticks)

@@ -11,7 +11,7 @@ from typing import Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, MaxNLocator, StrMethodFormatter
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator, StrMethodFormatter
 
 from ..train.evidence import Series, percent, short, smooth
 
@@ -88,6 +88,7 @@ class Chart:
     lines: tuple[Line, ...]
     share: bool = False  # values in [0, 1], shown in percent
     level: float | None = None  # a value to compare with, drawn as a thin line (chance, zero)
+    log: tuple[float, float] | None = None  # ends of a logarithmic axis; None: a linear one, as far as the lines go
     faint: bool = True  # every step behind the average; off where several runs would lie on one another
 
     @property
@@ -152,7 +153,13 @@ def bare(axes: Axes) -> None:
 
 def _frame(axes: Axes, chart: Chart) -> None:
     bare(axes)
-    axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
+    if chart.log is None:
+        axes.yaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 2.5, 5, 10], min_n_ticks=3))
+    else:
+        axes.set_yscale("log")
+        axes.set_ylim(*chart.log)
+        axes.yaxis.set_major_locator(LogLocator(numticks=6))
+        axes.yaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     axes.yaxis.set_major_formatter(FuncFormatter(partial(_tick, chart)))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
