@@ -33,6 +33,17 @@ def drawn(
         return sample(server(url), prompts, sampling, **how)
 
 
+def until_failure(answers: Iterator[tuple[int, list[Response]]]) -> tuple[dict[int, list[Response]], SamplerError]:
+    """What came, and the error that ended it."""
+    found: dict[int, list[Response]] = {}
+    try:
+        for place, own in answers:
+            found[place] = own
+    except SamplerError as error:
+        return found, error
+    pytest.fail("it did not fail")
+
+
 @pytest.fixture(scope="module")
 def tokenizer() -> Any:
     return AutoTokenizer.from_pretrained(world.sft_model())
