@@ -15,6 +15,7 @@ from ..settings import Settings, setting
 
 Read = TypeVar("Read")
 AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})  # statuses that may be others at the next try
+GONE = frozenset({None, 502, 503, 504})  # a gateway answers for a server that does not
 LONGEST_WAIT = 60.0  # seconds between two tries
 
 
@@ -34,6 +35,10 @@ class ServerRefused(Exception):
 
 class ServerFailed(Exception):
     """No answer could be had, in as many tries as are allowed."""
+
+    def __init__(self, why: str, status: int | None = None) -> None:
+        super().__init__(why)
+        self.status = status  # of the last try; None: it did not even answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,23 +66,23 @@ class Endpoint:
         return urllib.request.Request(self.settings.url.rstrip("/") + path, data=body, headers=headers)
 
     def _asked(self, request: urllib.request.Request, read: Callable[[bytes], Read]) -> Read:
-        why = "it was given up"
+        why, status = "it was given up", None
         for attempt in range(self.settings.tries):
             wait = 0.0
             try:
                 with urllib.request.urlopen(request, timeout=self.settings.timeout_seconds) as reply:
                     return read(reply.read())
             except urllib.error.HTTPError as error:
-                why = f"status {error.code}: {_said(error)}"
+                why, status = f"status {error.code}: {_said(error)}", error.code
                 if error.code not in AGAIN:
                     raise ServerRefused(why) from error
                 wait = _retry_after(error)
             except (OSError, HTTPException, ValueError) as error:  # refused, timed out, cut off, or no JSON
-                why = _reason(error)
+                why, status = _reason(error), None
             last = attempt + 1 == self.settings.tries
             if last or self.over.wait(min(LONGEST_WAIT, max(wait, self.settings.wait_seconds * 2**attempt))):
                 break
-        raise ServerFailed(why)
+        raise ServerFailed(why, status)
 
     def await_ready(self) -> None:
         """Wait until the server lists its models. Raises ServerFailed after `timeout_seconds`."""

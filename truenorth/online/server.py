@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from ..errors import SamplerError, SettingsError
 from ..settings import Settings, setting
 from .dialects import CHAT, PLAIN, WITH_TOKENIZER, Asked, Dialect, asked_of, responses
-from .endpoint import Endpoint, ServerFailed, ServerRefused, ServerSettings, json_object
+from .endpoint import GONE, Endpoint, ServerFailed, ServerRefused, ServerSettings, json_object
 from .handing import HandOver, Weights, hand_over
 from .sampling import Prompt, Response, Sampling
 
@@ -146,11 +146,14 @@ def _as_they_come(ask: Iterable[Work], pool: ThreadPoolExecutor, line: Endpoint)
 
 
 def _is_there(line: Endpoint) -> bool:
+    """Whether the server answers anything at all: `transformers serve` may fail to list its models."""
     once = line.settings.replace(tries=1, timeout_seconds=min(10.0, line.settings.timeout_seconds))
     try:
-        Endpoint(once).get("/models", json_object)
-    except (ServerFailed, ServerRefused) as error:
-        return isinstance(error, ServerRefused)  # a server without that page is there
+        Endpoint(once).get("/models", bytes)
+    except ServerRefused:
+        return True
+    except ServerFailed as failed:
+        return failed.status not in GONE
     return True
 
 
