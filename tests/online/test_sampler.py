@@ -9,9 +9,10 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase, PreTrainedTok
 
 from tests.tiny import VOCABULARY, tiny_model
 from truenorth.errors import SettingsError
+from truenorth.online import sampler as sampler_file
 from truenorth.online.draws import draw, nucleus
-from truenorth.online.sampler import Local, batches, generate
-from truenorth.online.sampling import Prompt, Sampling
+from truenorth.online.sampler import Local, generate
+from truenorth.online.sampling import Prompt, Sampling, sample
 
 PROMPTS: list[Prompt] = ["w5 w6 w7", "w8", "w9 w10 w11 w12 w13 w14"]
 TEMPLATE = (
@@ -67,6 +68,23 @@ def test_a_seed_gives_the_same_answers_and_another_seed_others(model, tokenizer)
         for seed in (1, 1, 2)
     )
     assert one == again != other
+
+
+def test_a_sampler_that_goes_on_after_a_kill_gives_the_same_bits(model, tokenizer, monkeypatch) -> None:
+    monkeypatch.setattr(sampler_file, "MOST_ROWS", 3)  # batches that cut prompts, as k is 2
+    local, sampling = Local(model, tokenizer), Sampling(k=2, max_new_tokens=8)
+    whole = dict(local.answers(PROMPTS, sampling))
+    assert sorted(whole) == [0, 1, 2]
+    for done in ([], [0], [1], [2], [0, 2], [0, 1, 2]):
+        rest = dict(local.answers(PROMPTS, sampling, done=done))
+        assert rest == {i: own for i, own in whole.items() if i not in done}  # log-probs too, to the bit
+
+
+def test_a_round_draws_anew(model, tokenizer) -> None:
+    local, sampling = Local(model, tokenizer), Sampling(k=2, max_new_tokens=8)
+    zero, again, one = (sample(local, PROMPTS, sampling, round_index=n) for n in (0, 0, 1))
+    assert zero == again
+    assert all(a != b for a, b in zip(zero, one, strict=True))
 
 
 def test_sampling_leaves_torchs_random_state_alone(model, tokenizer) -> None:

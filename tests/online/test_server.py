@@ -148,7 +148,7 @@ def test_a_prompt_that_always_fails_leaves_the_others_their_answers() -> None:
         answers, error = until_failure(server(url).answers(PROMPTS, TWO))
     assert sorted(answers) == [0, 2]
     assert error.missing == (1, 3)
-    assert "2 of 4 prompts without answers (numbers 1, 3)" in str(error)
+    assert "2 of 4 prompts without answers (number 2, 4)" in str(error)
     assert "status 500: out of sorts" in str(error)
 
 

@@ -120,11 +120,11 @@ class Server:
 
     def _left(self, why: Mapping[int, str], count: int) -> SamplerError:
         reasons = Counter(why.values()).most_common(3)
-        places = ", ".join(map(str, sorted(why)[:10])) + (", ..." if len(why) > 10 else "")
+        places = ", ".join(str(place + 1) for place in sorted(why)[:10]) + (", ..." if len(why) > 10 else "")
         told = "; ".join(f"{reason} ({times} times)" if times > 1 else reason for reason, times in reasons)
         return SamplerError(
             f"the server at {self.settings.server.url} left {len(why)} of {count} prompts without answers "
-            f"(numbers {places}): {told}. The other {count - len(why)} are done and kept; start again to go on.",
+            f"(number {places}): {told}. The other {count - len(why)} are done and kept; start again to go on.",
             sorted(why),
         )
 
