@@ -12,11 +12,14 @@ from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BeforeValidator, SerializeAsAny
 
-from .settings import Part, build, setting
+from .errors import SettingsError, did_you_mean
+from .settings import Part, build, find, setting
 
 Asked = str | Sequence[Mapping[str, Any]]  # a prompt: text, or the messages before the answer
 
 JUDGES: Mapping[str, str] = {
+    "reward": "truenorth.online.judges.reward:RewardModel",
+    "preference": "truenorth.online.judges.preference:PreferenceModel",
     "function": "truenorth.online.judges.function:Function",
     "world": "truenorth.online.judges.world:World",
 }
@@ -120,6 +123,7 @@ class Panel(Protocol):
 class JudgeSettings(Part, abc.ABC):
     """Which judge, and how it is asked. Subclasses are final."""
 
+    argument: ClassVar[str] = ""  # the setting that `KIND:VALUE` gives
     at_once: ClassVar[int] = 1024  # questions that are asked together, and kept on disk before the next ones
 
     attempts: int = setting(3, "times a question is asked before its prompt is left out", source="ours", ge=1)
@@ -144,6 +148,34 @@ def _judge(value: Any) -> Any:
 
 
 AnyJudge = Annotated[SerializeAsAny[JudgeSettings], BeforeValidator(_judge)]
+
+
+def judge_of(text: str, **settings: Any) -> JudgeSettings:
+    """The judge of that name, with its further settings.
+
+    >>> judge_of("world:tale_wins").answers_at_once
+    2
+    """
+    return _judge(judge_named(text) | settings)
+
+
+def judge_named(text: str) -> dict[str, Any]:
+    """What a command line names as a judge: KIND, KIND:VALUE with the value of its main setting, or a function.
+
+    >>> judge_named("reward:runs/reward/final")
+    {'kind': 'reward', 'model': 'runs/reward/final'}
+    >>> judge_named("my.judges:kind")
+    {'kind': 'function', 'function': 'my.judges:kind'}
+    """
+    kind, _, value = text.partition(":")
+    if kind in JUDGES:
+        return {"kind": kind} | ({find(JUDGES[kind]).argument: value} if value else {})
+    if value:
+        return {"kind": "function", "function": text}
+    raise SettingsError(
+        f"there is no judge {text!r}.{did_you_mean(kind, JUDGES)} Allowed: {', '.join(JUDGES)}, each with a value "
+        "behind a colon where it takes one (reward:DIRECTORY), or package.module:function."
+    )
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:

@@ -11,10 +11,11 @@ from . import methods, names
 from .data import files
 from .errors import SettingsError, did_you_mean
 from .flags import FLAGS, Given, settings_of, split_setting
+from .judge import judge_named
 from .launch import place
 from .methods import saved, terms
 from .models.origin import must_exist
-from .run import Run, judge_named
+from .run import Run
 from .train.run_directory import RunDirectory, refuse_taken
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .errors import SettingsError
-from .judge import AnyJudge
+from .judge import AnyJudge, judge_named
 from .settings import Settings
 
 
@@ -130,15 +130,6 @@ class Run(Settings):
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"Give epochs or max_steps, not both: got {self.epochs} and {self.max_steps}.")
         return self
-
-
-def judge_named(name: str) -> dict[str, object]:
-    """The judge that `--judge NAME` asks for.
-
-    >>> judge_named("world"), judge_named("my.judges:kind")
-    ({'kind': 'world'}, {'kind': 'function', 'function': 'my.judges:kind'})
-    """
-    return {"kind": "function", "function": name} if ":" in name else {"kind": name}
 
 
 def _source(text: str) -> dict[str, object]:

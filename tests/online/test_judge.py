@@ -198,7 +198,8 @@ def test_what_is_no_win_matrix_is_refused() -> None:
 
 
 def test_every_kind_in_the_table_is_found_and_says_how_many_answers_it_reads() -> None:
-    needs = {"function": {"function": "tests.online.test_judge:length"}}
+    needs = {"function": {"function": "tests.online.test_judge:length"}, "reward": {"model": "m"}}
+    needs |= {"preference": {"model": "m"}, "chat": {"url": "http://localhost:1/v1", "model": "m"}}
     for kind in JUDGES:
         settings = build(JudgeSettings, {"kind": kind} | needs.get(kind, {}), JUDGES)  # pyright: ignore[reportAbstractUsage]
         assert settings.answers_at_once in (1, 2)

@@ -19,6 +19,7 @@ class Function(JudgeSettings):
     """
 
     kind: ClassVar[str] = "function"
+    argument: ClassVar[str] = "function"
     function: str = Field(description="package.module:function")
     version: str | None = Field(default=None, description="of the function; given, its answers are kept on disk")
 

@@ -13,6 +13,7 @@ class World(JudgeSettings):
     """Rewards of reviews and letters, or who wins among tales, where no style is best."""
 
     kind: ClassVar[str] = "world"
+    argument: ClassVar[str] = "oracle"
     oracle: Literal["reward", "tale_wins"] = Field(default="reward", description="of reviews and letters, or of tales")
 
     @property
