@@ -11,10 +11,16 @@ if TYPE_CHECKING:
     from .job import align
     from .merging import merge
     from .models.score import score
+    from .sweeps.run import sweep
 
 __version__ = "0.1.0"
-__all__ = ["align", "merge", "score"]
-_HOMES = {"align": "truenorth.job", "merge": "truenorth.merging", "score": "truenorth.models.score"}
+__all__ = ["align", "merge", "score", "sweep"]
+_HOMES = {
+    "align": "truenorth.job",
+    "merge": "truenorth.merging",
+    "score": "truenorth.models.score",
+    "sweep": "truenorth.sweeps.run",
+}
 
 
 def __getattr__(name: str) -> object:

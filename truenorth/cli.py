@@ -184,11 +184,13 @@ def merge(
 
     [dim]truenorth merge expo --models runs/dpo/final --base my-sft --out merged --set alpha=0.3
     truenorth merge ties --models runs/a/final runs/b/final --base my-sft --out merged
-    truenorth merge adapters --models runs/a/final runs/b/final --out merged --set weights=[0.7,0.3][/]
+    truenorth merge adapters --models runs/a/final runs/b/final --out merged --set weights=[0.7,0.3]
+    truenorth merge expo --models runs/dpo/final --base my-sft --out sweeps/expo --sweep alpha=-1..1 \\
+        --eval-data held_out.jsonl --ability-data known.jsonl[/]
 
     [b]truenorth methods[/] lists the merges, [b]truenorth methods NAME[/] shows what --set takes.
     """
-    from .commands import merge_command
+    from .merge_command import merge_command
 
     merge_command(how, given, sets=sets or [])
 

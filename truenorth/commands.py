@@ -10,7 +10,7 @@ from rich.console import Console
 
 from .errors import SettingsError
 from .evaluate.progress import watching
-from .flags import GENERATE, INSPECT, PLAN, Given, settings_of, split_setting
+from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
 from .models.origin import must_exist
 from .online.prompts import as_turn, read_prompts
 from .online.sampling import Prompt, Sampling
@@ -30,7 +30,7 @@ def train_command(target: str, given: Given, *, sets: Sequence[str], resume: boo
     recipe = asked.recipe()
     from .job import start
 
-    _quiet_libraries()
+    quiet_libraries()
     with watching(Console(stderr=True)) as watch:
         result = start(recipe, asked.run, resume=resume, watch=watch)
     return _ended(result)
@@ -40,7 +40,7 @@ def demo_command(out: Path | None) -> int:
     """Run the demonstration; the exit code as of `train_command`."""
     from .demo import demo
 
-    _quiet_libraries()
+    quiet_libraries()
     with watching(Console(stderr=True)) as watch:
         result = demo(out, watch)
     return _ended(result)
@@ -126,7 +126,7 @@ def plan_command(target: str, given: Given, *, sets: Sequence[str], as_json: boo
         check(planned, for_train.get("data", []))
     asked = request(target, {"data": ["-"], "out": "-"} | for_train if file_of(target) is None else for_train, sets)
     recipe = asked.recipe()
-    _quiet_libraries()
+    quiet_libraries()
     with watching(Console(stderr=True)) as watch:
         watch.stage("planning")
         found = planned_run(recipe, asked.run, planned)
@@ -159,27 +159,6 @@ def methods_command(name: str | None, *, as_json: bool) -> None:
         Console().print(table_of_merges(merges))
 
 
-def merge_command(how: str, given: Given, *, sets: Sequence[str]) -> None:
-    """Merge, and print the folder of the result."""
-    from .merges import merge_of
-    from .merging import checked, setting_of
-
-    settings = dict(setting_of(*split_setting(text, "--set")) for text in sets)
-    made = merge_of(how, **settings)
-    missing = [flag for flag in ("models", "out") if flag not in given]
-    if missing:
-        raise SettingsError(
-            f"merge needs {' and '.join(f'--{flag}' for flag in missing)}, for instance "
-            f"truenorth merge {how} --models {' '.join('ab'[: made.models[1]])} "
-            f"{'--base sft ' if made.base else ''}--out merged"
-        )
-    merging = checked(made, given["models"], out=given["out"], base=given.get("base"), dtype=given.get("dtype"))
-    outcome = merging.outcome()
-    with watching(Console(stderr=True)) as watch:
-        watch.stage("loading torch")
-        print(merging.write(outcome, said=watch.stage))
-
-
 def generate_command(given: Given) -> None:
     """Print the answers to each prompt, or write them as JSON lines."""
     asked = settings_of(given, GENERATE)
@@ -190,7 +169,7 @@ def generate_command(given: Given) -> None:
         raise SettingsError('generate needs --model, for instance --model runs/dpo/final --prompt "Hello"')
     prompts = _prompts(asked)
     must_exist(asked["run.model"])
-    _quiet_libraries()
+    quiet_libraries()
     from .models.load import load_model, load_tokenizer
     from .online.sampler import generate
 
@@ -244,7 +223,7 @@ def _show_answers(rows: Sequence[dict[str, Any]], out: str | None) -> None:
         console.print()
 
 
-def _quiet_libraries() -> None:
+def quiet_libraries() -> None:
     """Keep the libraries' own progress bars off the screen, and what they say to each other of deprecated names."""
     import warnings
 

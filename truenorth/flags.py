@@ -103,7 +103,21 @@ MERGE: tuple[Flag, ...] = (
     Flag("base", "base", "the model that they were trained from, where the merge needs it", "MODEL", panel="Options"),
     Flag("out", "out", "folder of the result; must not exist", "DIR", panel="Options", short="-o"),
     Flag("dtype", "dtype", "what it is stored as: bfloat16, float16, float32", "DTYPE", "the first's", "Options"),
-)
+    Flag("fit-data", "fit.data", "find hma's ratios: rows whose best answers are to be likely", "DATA", panel="Fit"),
+    Flag("fit-prompts", "fit.prompts", "find them by --judge's rewards of answers to these", "FILE", panel="Fit"),
+    Flag("sweep", "sweep", "merge at several values and measure: alpha=0..1, alpha=0..1:5, alpha=0,0.3", "NAME=VALUES",
+         panel="Sweep"),
+    Flag("eval-data", "measured.eval_data", "measure: held-out preferences, by accuracy", "DATA", panel="Sweep"),
+    Flag("ability-data", "measured.ability_data", "measure: texts or answers it knew before, by likelihood", "DATA",
+         panel="Sweep"),
+    Flag("prompts", "measured.prompts", "measure: --judge's rewards of answers to these", "FILE", panel="Sweep"),
+    Flag("judge", "judge", "(prompt, answer) -> reward", "package.module:function", panel="Sweep"),
+    Flag("k", "sampling.k", panel="Sweep"),
+    Flag("max-new-tokens", "sampling.max_new_tokens", panel="Sweep"),
+    Flag("temperature", "sampling.temperature", panel="Sweep"),
+    Flag("seed", "sampling.seed", panel="Sweep"),
+    Flag("keep-all", "keep_all", "keep the model of every value, in --out", panel="Sweep", kind="boolean"),
+)  # fmt: skip
 _PLANNED = ("model", "data", "columns", "chat-template", "trust-remote-code", "max-length", "too-long", "on-problem",
             "ties", "pairing", "batch-size", "reference", "lora", "precision", "tokens-per-micro-batch",
             "gradient-checkpointing", "layout", "shard-size", "tensor-size")  # fmt: skip

@@ -3,7 +3,7 @@
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from .errors import ModelError, SettingsError
+from .fitting import Fit, Fitter, check_fit
 from .merges import MERGES, merge_of
 from .methods.contract import read
 from .models.origin import must_exist
@@ -28,11 +29,19 @@ class Merging:
     base: str | None
     out: Path
     dtype: str | None  # what the result is stored as; None: as the first model is
+    note: str = ""  # how settings were found that nobody gave
 
     def outcome(self) -> Outcome:
         """What will be written. Raises ModelError where the checkpoints do not fit together; imports no torch."""
         found = self.how.outcome([_folder(path) for path in self.models], _folder(self.base) if self.base else None)
         return found.stored_as(self.dtype) if self.dtype is not None else found
+
+    def fitted(self, fitter: Fitter | None) -> "Merging":
+        """The same with the ratios that `fitter` finds; None: as it is."""
+        if fitter is None:
+            return self
+        found = fitter(self.how)
+        return replace(self, how=found.how, note=str(found))
 
     def write(self, outcome: Outcome, *, said: Callable[[str], None] = lambda _: None) -> Path:
         """Compute and write `outcome`, and give the folder of the result."""
@@ -53,7 +62,10 @@ class Merging:
             "tags": ["truenorth", "merge", self.how.name],
         }
         lines = ["---", yaml.safe_dump(front, sort_keys=False).strip(), "---", "", f"# {about['title']}", ""]
-        lines += [f"Merged with TrueNorth {version('truenorth')}, tensor by tensor, in float32.", ""]
+        lines += [
+            f"Merged with TrueNorth {version('truenorth')}, tensor by tensor, in float32. {self.note}".strip(),
+            "",
+        ]
         lines += ["```text", about["formula"], "```", "", f"{about['paper']}", ""] if "formula" in about else []
         return "\n".join([*lines, "```yaml", yaml.safe_dump(made, sort_keys=False).strip(), "```", ""])
 
@@ -64,14 +76,16 @@ def merge(
     """Merge the checkpoints in `models` into the folder `out`, and give it.
 
     `how` is a row of MERGES with its `settings`, or a merge such as `ExPO(alpha=0.3)`. A setting
-    `dtype` says what the result is stored as, in place of the first model's dtype.
-    Raises SettingsError or ModelError for what does not fit, before anything is read or written.
+    `dtype` says what the result is stored as, in place of the first model's dtype; `fit`, a `Fit`, by what the ratios
+    of HMA are found. Raises SettingsError or ModelError for what does not fit, before anything is read or written.
     """
-    dtype = settings.pop("dtype", None)
+    dtype, fit = settings.pop("dtype", None), settings.pop("fit", None)
     if isinstance(how, Merge) and settings:
         raise SettingsError(f"give {', '.join(settings)} to {type(how).__name__} itself, or name the merge as text.")
     made = how if isinstance(how, Merge) else merge_of(how, **settings)
     merging = checked(made, models, out=out, base=base, dtype=dtype)
+    merging.outcome()
+    merging = merging.fitted(fitter_of(merging, fit))
     return merging.write(merging.outcome())
 
 
@@ -84,15 +98,32 @@ def checked(
     dtype: str | None = None,
 ) -> Merging:
     """The merge of these checkpoints into `out`. Raises for a wrong count, a missing model, an `out` that exists."""
-    how.check(len(models), base=base is not None)
     folder = Path(out).expanduser()
+    merging = fitting_together(how, models, out=folder, base=base, dtype=dtype)
     if folder.exists():
         raise SettingsError(f"{folder} exists. Give another --out, or take it away first: nothing is overwritten.")
+    return merging
+
+
+def fitting_together(
+    how: Merge, models: Sequence[str | Path], *, out: Path, base: str | Path | None, dtype: str | None
+) -> Merging:
+    """The same whatever is at `out`."""
+    how.check(len(models), base=base is not None)
     if dtype is not None and dtype not in FLOATS.values():
         raise SettingsError(f"dtype must be one of {', '.join(FLOATS.values())}, got {dtype!r}.")
     for path in [*models, *([base] if base is not None else [])]:
         must_exist(str(path))
-    return Merging(how, tuple(map(str, models)), str(base) if base is not None else None, folder, dtype)
+    return Merging(how, tuple(map(str, models)), str(base) if base is not None else None, out, dtype)
+
+
+def fitter_of(merging: Merging, fit: Fit | None) -> Fitter | None:
+    """What finds the ratios of `merging`, None where they are given. Raises SettingsError where it has none."""
+    if fit is None:
+        return None
+    check_fit(merging.how)
+    assert merging.base is not None
+    return Fitter(merging.models[0], merging.base, fit)
 
 
 def setting_of(key: str, value: str) -> tuple[str, object]:

@@ -34,7 +34,7 @@ def soup(start: str, path: str, start_share: float, *, trust_remote_code: bool =
 
     Takes the memory of both models in float32, and one's afterwards. The models must have passed `check_soup`.
     """
-    mixed, other = (_merged(p, trust_remote_code) for p in (start, path))
+    mixed, other = (dense(p, trust_remote_code=trust_remote_code) for p in (start, path))
     theirs = dict(other.named_parameters())
     for name, ours in mixed.named_parameters():
         # lerp, for two that are equal give themselves, and a share of 0 or 1 one of them, to the bit
@@ -42,7 +42,7 @@ def soup(start: str, path: str, start_share: float, *, trust_remote_code: bool =
     return mixed.requires_grad_(False).eval()
 
 
-def _merged(path: str, trust_remote_code: bool) -> Model:
+def dense(path: str, *, trust_remote_code: bool = False) -> Model:
     """The model at `path`, an adapter merged into its base. Raises ModelError where that would change other layers."""
     model = load_model(path, trust_remote_code=trust_remote_code)
     if not isinstance(model, PeftModel):

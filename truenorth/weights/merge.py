@@ -134,6 +134,15 @@ def layer_of(name: str) -> int | None:
     return int(found[1]) if found else None
 
 
+def block_of(layer: int, layers: int, blocks: int) -> int:
+    """Which of `blocks` runs of layers, as equal as may be, a layer belongs to; 0 is the lowest.
+
+    >>> [block_of(layer, 8, 3) for layer in range(8)]
+    [0, 0, 0, 1, 1, 1, 2, 2]
+    """
+    return layer * blocks // layers
+
+
 def _dense(path: str | Path) -> Adapted:
     """A full model, or an adapter as the full model that it makes of its base."""
     checkpoint = open_checkpoint(path)
