@@ -10,9 +10,9 @@ from rich.console import Console
 from .errors import SettingsError, did_you_mean
 from .evaluate.progress import watching
 from .flags import split_setting
-from .games import SOLVERS, Game, Solver, game_of, solver_of
+from .games import SOLVERS, Game, Solver, game_of, solver_class
 from .games.tournament import tournament
-from .settings import scalar
+from .merging import setting_of
 
 ALL = "all"
 PICTURES = (".html", ".svg")
@@ -24,7 +24,7 @@ def games_command(
     """Play, then print what came of it; with `out` write the page or the picture too."""
     if out is not None and out.suffix not in PICTURES:
         raise SettingsError(f"--out takes a file that ends in {' or '.join(PICTURES)}, got {out}.")
-    settings = dict(_setting(text) for text in sets)
+    settings = dict(setting_of(*split_setting(text, "--set")) for text in sets)
     played_on = game_asked(game, settings)
     solvers = solvers_asked(solver, settings)
     with watching(Console(stderr=True)) as watch:
@@ -62,7 +62,7 @@ def game_asked(name: str, settings: Mapping[str, Any]) -> Game:
 def solvers_asked(name: str, settings: Mapping[str, Any]) -> list[Solver]:
     """The solvers of these names, or all; `alpha` sets it in each that has it, `mpo.alpha` in one."""
     names = list(SOLVERS) if name == ALL else [one.strip() for one in name.split(",")]
-    fields = {one: set(type(solver_of(one)).model_fields) for one in names}
+    fields = {one: set(solver_class(one).model_fields) for one in names}
     given: dict[str, dict[str, object]] = {one: {} for one in names}
     for key, value in settings.items():
         owner, dot, field = key.rpartition(".")
@@ -73,25 +73,15 @@ def solvers_asked(name: str, settings: Mapping[str, Any]) -> list[Solver]:
             _refuse(key, fields)
         for one in takers:
             given[one][field] = value
-    return [solver_of(one, **given[one]) for one in names]
-
-
-def _setting(text: str) -> tuple[str, object]:
-    key, value = split_setting(text, "--set")
-    try:
-        return key, scalar(value)
-    except SettingsError as error:
-        raise SettingsError(f"--set {key}: {error}") from error
+    return [solver_class(one)(**given[one]) for one in names]
 
 
 def _refuse(key: str, fields: Mapping[str, set[str]]) -> None:
-    known = sorted(set().union(*fields.values()))
     owner, _, field = key.rpartition(".")
     if owner and owner not in fields:
         raise SettingsError(f"--set {key}: {owner} does not play. {', '.join(fields)} do, and `game` has settings.")
-    known = sorted(fields[owner]) if owner else known
-    of = owner or " or ".join(fields)
+    known = sorted(fields[owner]) if owner else sorted(set().union(*fields.values()))
     raise SettingsError(
-        f"--set {key}: {field} is not a setting of {of}.{did_you_mean(field, known)} There are {', '.join(known)}; "
-        "`start` is for all, `game.seed` and the like for the game."
+        f"--set {key}: {field} is not a setting of {owner or ' or '.join(fields)}.{did_you_mean(field, known)} "
+        f"There are {', '.join(known)}; `start` is for all, `game.seed` and the like for the game."
     )

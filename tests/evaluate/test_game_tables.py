@@ -21,7 +21,7 @@ def text(found: Tournament) -> str:
 
 
 def test_the_headline_names_those_that_solved_the_game() -> None:
-    assert headline(TWO).endswith("the last policies of mpo stay below an exploitability of 1e-4")
+    assert headline(TWO).endswith("an exploitability below 1e-4 in the last policy of mpo")
     unsolved = tournament(CYCLIC, [solver_of("md"), solver_of("mmd")], steps=20)
     assert "no solver's last policy" in headline(unsolved)
 

@@ -35,7 +35,8 @@ def headline(found: Tournament) -> str:
     names = [played.solver.name for played in found.solved]
     if not names:
         return f"{where}: no solver's last policy stays below an exploitability of 1e-4"
-    return f"{where}: the last policies of {listed(names)} stay below an exploitability of 1e-4"
+    policies = "policy" if len(names) == 1 else "policies"
+    return f"{where}: an exploitability below 1e-4 in the last {policies} of {listed(names)}"
 
 
 def meaning(found: Tournament) -> str:

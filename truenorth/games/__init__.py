@@ -32,6 +32,7 @@ __all__ = [
     "kl",
     "play",
     "regularised_equilibrium",
+    "solver_class",
     "solver_of",
     "spread",
 ]
@@ -77,6 +78,11 @@ def solver_of(name: str, **settings: Any) -> Solver:
     >>> solver_of("mpo", alpha=0.05)
     MPO(alpha=0.05, eta=None, inner_steps=100)
     """
+    return solver_class(name)(**settings)
+
+
+def solver_class(name: str) -> type[Solver]:
+    """The class of a solver, with its settings not yet given. Raises SettingsError where there is none."""
     if name not in SOLVERS and ":" not in name:
         raise SettingsError(
             f"There is no solver {name!r}.{did_you_mean(name, SOLVERS)} There are {', '.join(SOLVERS)}, and "
@@ -85,4 +91,4 @@ def solver_of(name: str, **settings: Any) -> Solver:
     kind = find(SOLVERS.get(name, name))
     if not (isinstance(kind, type) and issubclass(kind, Solver)):
         raise SettingsError(f"{name!r} is not a subclass of truenorth.games.Solver.")
-    return kind(**settings)
+    return kind
