@@ -20,6 +20,7 @@ FLOORS: dict[str, int] = {
             "session",
             "outcome",
             "job",
+            "selfplay",
             "refusals",
             "demo",
             "cli",

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from . import methods
+from . import methods, selfplay
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
@@ -53,23 +53,25 @@ class Ready:
     run: Run
     directory: RunDirectory
     tokenizer: PreTrainedTokenizerBase
-    rows: Prepared
+    rows: Prepared  # in rounds as large as theirs will be
     unseen: Prepared | None  # held out
+    rounds: selfplay.Planned | None
     context: int | None  # positions that the model has; None: no limit
     sharding: Sharding
 
 
 def align(
-    recipe: Recipe | str, *, model: str, data: object, out: str | Path, resume: bool = False, **settings: Any
+    recipe: Recipe | str, *, model: str, out: str | Path, data: object = (), resume: bool = False, **settings: Any
 ) -> Result:
     """Align `model` with the preferences in `data`, into the run directory `out`.
 
     `recipe` is a name of `truenorth methods` or a recipe; `settings` are those of `Run`, and `watch`, which is told
-    how the run goes. Raises SettingsError, DataError or ModelError before the first step for whatever cannot work.
+    how the run goes. A recipe with rounds takes `prompts` and a `judge` in place of `data`. Raises SettingsError,
+    DataError or ModelError before the first step for whatever cannot work.
     """
     watch = settings.pop("watch", None)
     chosen = methods.recipe(recipe) if isinstance(recipe, str) else recipe
-    fields: dict[str, Any] = {"model": str(model), "data": data, "out": Path(out), **settings}
+    fields: dict[str, Any] = {"model": str(model), "data": data or [], "out": Path(out), **settings}
     return start(chosen, Run(**fields), resume=resume, watch=watch)
 
 
@@ -80,6 +82,7 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
 
 
 def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch) -> Result:
+    selfplay.check(recipe, run)
     refuse_repeated(recipe.references, run.model)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = RunDirectory(run.out, writes=world.first)
@@ -91,6 +94,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
     refuse_heads(recipe, run, sharding)
+    selfplay.refuse_shards(recipe, sharding)
     refuse_merging(recipe, run, sharding)
     check_references(
         recipe.references,
@@ -103,7 +107,12 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
     watch.stage("reading the data")
     settings = data_settings(recipe, run)
-    rows = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    rounds = None if recipe.schedule is None else selfplay.planned(recipe, run, tokenizer, context)
+    if rounds is None:
+        rows = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
+    else:
+        rows = rounds.rows
     unseen = None
     if run.eval_data:
         unseen = world.in_turn(lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage))
@@ -112,16 +121,16 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
-    for note in notes(rows, settings, recipe.objective.name):
+    for note in notes(rows, settings, recipe.objective.name) if rounds is None else ():
         watch.said(note)
-    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
     refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
-    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, context, sharding)
+    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, rounds, context, sharding)
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
-        directory.write("account.json", _account(rows))
+        if rounds is None:
+            directory.write("account.json", _account(rows))
         return _train(ready, watch)
 
 
@@ -138,7 +147,7 @@ def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
 def _train(ready: Ready, watch: Watch) -> Result:
     """From prepared rows to the report."""
     recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
-    world, data = ready.sharding.processes.world, (ready.rows, ready.unseen)
+    world = ready.sharding.processes.world
     others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
     if (rule := recipe.update.merging) is not None and rule.base is not None:
         others.append(fingerprint(rule.base))
@@ -149,7 +158,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
     asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
     count = run.samples if recipe.objective.score_head is None else 0  # a judge answers nothing
     prompts = sample_prompts(asked, count, context=ready.context)
-    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
+    session = _begun(ready, saved, watch)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
@@ -172,6 +181,16 @@ def _train(ready: Ready, watch: Watch) -> Result:
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report
     return Result(run.out, report, interrupted=False, summary=summary)
+
+
+def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:
+    """The session, its model loaded; in rounds with the steps that make their own rows."""
+    recipe, run, rounds = ready.recipe, ready.run, ready.rounds
+    if rounds is not None:
+        steps = rounds.steps(run)
+        recipe, run = selfplay.in_steps(recipe, steps.per_round), run.replace(max_steps=steps.count)
+    session = begin(recipe, run, (ready.rows, ready.unseen), saved=saved, watch=watch, sharding=ready.sharding)
+    return session if rounds is None else selfplay.in_rounds(session, rounds, ready.run, ready.tokenizer, watch)
 
 
 def data_settings(recipe: Recipe, run: Run) -> DataSettings:
@@ -247,10 +266,11 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         references=session.references,
         update=recipe.update,
         out=directory.out,
-        save_every=run.save_every or quarter,
+        save_every=run.save_every or selfplay.steps_of_round(session) or quarter,
         keep_checkpoints=run.keep_checkpoints,
         eval_every=run.eval_every or quarter,
         evaluate=None if session.held_out is None else lambda: _held_out(session),
+        before_step=lambda step: selfplay.told(session, run, step),
         watch=watch.logged,
         processes=session.sharding.processes,
     )

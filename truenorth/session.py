@@ -28,6 +28,7 @@ from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
 from .models.task_vector import task_vector
+from .online.round_steps import RoundSteps
 from .optim.merging import Merged
 from .optim.state_size import state_bytes, task_bytes
 from .processes import Group
@@ -48,7 +49,7 @@ class Session:
 
     policy: Policy
     player: Player
-    steps: Steps
+    steps: Steps | RoundSteps
     references: Mapping[str, Scores]  # for the rows that are trained on
     held_out: TokenizedRows | None
     held_out_references: Mapping[str, Scores]
@@ -106,7 +107,8 @@ def begin(
         base_of(model).activation_checkpointing_enable()
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
     steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
-    watch.said(f"{len(train):,} rows, {steps.count:,} steps of {run.batch_size} prompts.")
+    if recipe.schedule is None:
+        watch.said(f"{len(train):,} rows, {steps.count:,} steps of {run.batch_size} prompts.")
     player = player_of(recipe, policy)
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
         field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
@@ -115,7 +117,8 @@ def begin(
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
     asked = recipe.objective.of_references
-    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked)
+    live = recipe.schedule is not None
+    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
     budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
     start = replace(start, budget=budget)
     watch.stage("scoring the references")

@@ -70,19 +70,29 @@ def only(comparison: Comparison, places: Sequence[int]) -> Comparison:
 def pair_up(comparison: Comparison, how: Pairing, *, ties: Ties = "keep") -> list[Comparison]:
     """K answers as pairs, in the order of the better one; with `ties="drop"`, without pairs of equal score or rank.
 
-    best_vs_each gives K - 1 pairs, best_vs_worst one, all_pairs K (K - 1) / 2. Raises ValueError for "none".
+    Raises ValueError for "none".
     """
-    k = len(comparison.responses)
+    pairs = [only(comparison, pair) for pair in places_of_pairs(len(comparison.responses), how)]
+    return [pair for pair in pairs if ties == "keep" or not pair.tied(0, 1)]
+
+
+def places_of_pairs(k: int, how: Pairing) -> list[tuple[int, int]]:
+    """Which two of K answers, best first, make each pair.
+
+    best_vs_each gives K - 1 pairs, best_vs_worst one, all_pairs K (K - 1) / 2. Raises ValueError for "none".
+
+    >>> places_of_pairs(3, "all_pairs")
+    [(0, 1), (0, 2), (1, 2)]
+    """
     match how:
         case "best_vs_each":
-            pairs = [(0, j) for j in range(1, k)]
+            return [(0, j) for j in range(1, k)]
         case "best_vs_worst":
-            pairs = [(0, k - 1)] if k > 1 else []
+            return [(0, k - 1)] if k > 1 else []
         case "all_pairs":
-            pairs = [(i, j) for i in range(k) for j in range(i + 1, k)]
+            return [(i, j) for i in range(k) for j in range(i + 1, k)]
         case "none":
             raise ValueError("pairing none makes no pairs: choose best_vs_each, best_vs_worst or all_pairs.")
-    return [only(comparison, pair) for pair in pairs if ties == "keep" or not comparison.tied(*pair)]
 
 
 def unpair(comparison: Comparison) -> list[Comparison]:

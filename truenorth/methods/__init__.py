@@ -36,6 +36,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "exo_rw": "truenorth.methods.exo:reward_recipe",
     "dpo_rw": "truenorth.methods.exo:forward_recipe",
     "kto": "truenorth.methods.kto:recipe",
+    "online_dpo": "truenorth.methods.online_dpo:recipe",
     "nca": "truenorth.methods.nca:recipe",
     "nca_rw": "truenorth.methods.nca:reward_recipe",
     "odpo": "truenorth.methods.odpo:recipe",

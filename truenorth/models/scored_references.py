@@ -42,6 +42,7 @@ class Start:
     trust_remote_code: bool = False
     sharding: Sharding = WHOLE  # of the policy, and of whatever is loaded besides
     asked: Measures = NOTHING  # what each reference has to give besides totals
+    live: bool = False  # rows are made while training, so that nothing can be computed before
 
     @property
     def precision(self) -> Precision:
@@ -99,6 +100,11 @@ def score_references(
     scores: list[dict[str, Scores]] = [{} for _ in used]
     for name, reference in references.items():
         match reference:
+            case Soup(path=str(path)) if start.live:
+                mixed = soup(start.path, path, reference.start_share, trust_remote_code=start.trust_remote_code)
+                live = _live(_held(path, mixed, start).log_probs, start)
+                for found in scores:
+                    found[name] = live
             case Cached() | Soup():
                 for found, log_probs in zip(scores, _computed(reference, start, used), strict=True):
                     found[name] = log_probs
@@ -145,7 +151,7 @@ def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
     half, total = start.precision == "bfloat16", 0
     for reference in references.values():
         match reference:
-            case OtherModel(path=path):
+            case OtherModel(path=str(path)) | Soup(path=str(path)) if start.live or isinstance(reference, OtherModel):
                 config = config_of(path, trust_remote_code=start.trust_remote_code)
                 asked = Asked(start.precision, trust_remote_code=start.trust_remote_code)
                 total += Rehearsal(config, asked).reference // start.sharding.sizes.shards

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, cast
 
 from ..settings import Settings, setting
 
@@ -45,7 +45,7 @@ class Response:
 class Sampler(Protocol):
     """Something that answers prompts: a model in memory, or a server."""
 
-    remote: bool  # it has weights of its own, which `hand_over` renews
+    remote: ClassVar[bool]  # it has weights of its own, which `hand_over` renews
 
     def answers(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, round_index: int = 0, done: Collection[int] = ()

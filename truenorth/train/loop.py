@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
-from ..data.loader import Steps
+from ..data.loader import StepSource
 from ..errors import NumericsError
 from ..files import write_json, write_text
 from ..optim.update import Update
@@ -28,7 +28,7 @@ SAME_WISH = 1.0  # seconds
 class Plan:
     """What the loop needs besides the players: the rows, the schedule, and where things go."""
 
-    steps: Steps
+    steps: StepSource
     references: Mapping[str, Scores]
     update: Update  # for its learning rate over time
     out: Path
@@ -36,6 +36,7 @@ class Plan:
     keep_checkpoints: int
     eval_every: int
     evaluate: Callable[[], Mapping[str, float]] | None = None  # metrics of held-out rows, under the same names
+    before_step: Callable[[int], Record | None] = lambda _: None  # given the steps taken; a round is made here
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
     stop_after: int | None = None  # leave after this step, as if interrupted
     processes: Processes = field(default_factory=Processes)
@@ -65,6 +66,8 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
             plan.watch(record)
 
         while progress.step < plan.steps.count:
+            if (record := plan.before_step(progress.step)) is not None:
+                write({"step": progress.step + 1, **record})
             progress = _step(players, plan, progress, write)
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):

@@ -1,0 +1,147 @@
+"""The rows of a round on disk: answers and verdicts, readable by people and by `truenorth train --data`.
+
+A round is a folder with `rows.jsonl`, a line for each prompt, and `log.jsonl`, which names what has been written: rows
+that a kill cut off are not in it, and are made again. A `rows.jsonl` without a log was made elsewhere, and is taken
+as it is: `prompt`, `responses` and `scores` or `wins`.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from ..judge import Asked, Rewards, Wins
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRow:
+    """A prompt, its K answers in the order in which they were drawn, and what the judge said of them."""
+
+    prompt: Asked
+    responses: tuple[str, ...]  # [K]
+    scores: tuple[float, ...]  # [K] the judge's rewards, or each answer's mean win against the others
+    wins: tuple[tuple[float, ...], ...]  # [K, K] P(row beats column)
+    place: int  # of the prompt in the round
+    tokens: tuple[tuple[int, ...], ...] | None = None  # [K] as they were drawn; None: known as text only
+    ended: tuple[bool, ...] | None = None  # [K] by the model itself; None: not known
+    made: Mapping[str, Any] = field(default_factory=dict[str, Any])  # how: round, seed, temperature, ...
+
+    @classmethod
+    def judged(cls, verdict: Rewards | Wins, **fields: Any) -> "RoundRow":
+        """A row with what `verdict` says: rewards also as wins (Bradley-Terry), wins also as scores."""
+        if isinstance(verdict, Rewards):
+            return cls(scores=verdict.rewards, wins=verdict.as_wins().wins, **fields)
+        return cls(scores=verdict.against_others(), wins=verdict.wins, **fields)
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """A group of prompts that are through: a line of the log."""
+
+    places: tuple[int, ...]  # all of them, those left out too
+    left_out: Mapping[str, str]  # place -> why there is no verdict
+    sampling_seconds: float
+    judging_seconds: float
+
+
+@dataclass(slots=True)
+class RoundFile:
+    """A round's folder. One process writes, and only at the end."""
+
+    folder: Path
+    written: list[Written] = field(default_factory=list[Written])
+
+    @classmethod
+    def open(cls, folder: Path) -> "RoundFile":
+        """What is there of the round; what a kill cut off is cut away."""
+        found = cls(folder)
+        if found.made_elsewhere or not found.log.exists():
+            return found
+        end = 0
+        for line in _whole_lines(found.log):
+            entry = json.loads(line)
+            end = entry.pop("end")
+            found.written.append(Written(**entry | {"places": tuple(entry["places"])}))
+        found.rows_file.touch()
+        with found.rows_file.open("r+b") as rows:
+            rows.truncate(end)
+        return found
+
+    @property
+    def rows_file(self) -> Path:
+        return self.folder / "rows.jsonl"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "log.jsonl"
+
+    @property
+    def made_elsewhere(self) -> bool:
+        return self.rows_file.exists() and not self.log.exists()
+
+    @property
+    def done(self) -> frozenset[int]:
+        """Places that need not be asked again."""
+        return frozenset(place for entry in self.written for place in entry.places)
+
+    @property
+    def left_out(self) -> dict[int, str]:
+        """Place -> why there is no verdict."""
+        return {int(place): why for entry in self.written for place, why in entry.left_out.items()}
+
+    def append(self, rows: Sequence[RoundRow], entry: Written) -> None:
+        """Add a group: on disk before the log names it."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log.touch()  # before the first row, or the rows would seem made elsewhere
+        end = _appended(self.rows_file, [row.to_json() for row in rows])
+        _appended(self.log, [{"end": end, **asdict(entry)}])
+        self.written.append(entry)
+
+    def rows(self) -> list[RoundRow]:
+        """All rows, by place. Raises DataError naming a line that cannot be read."""
+        if not self.rows_file.exists():
+            return []
+        found = [_row(line, f"{self.rows_file}, row {n}", n) for n, line in enumerate(_whole_lines(self.rows_file), 1)]
+        return sorted(found, key=lambda row: row.place)
+
+
+def _whole_lines(file: Path) -> Iterator[str]:
+    with file.open(encoding="utf-8") as lines:
+        yield from (line for line in lines if line.endswith("\n") and line.strip())
+
+
+def _appended(file: Path, records: Sequence[Mapping[str, Any]]) -> int:
+    """Bytes of `file` once `records` stand at its end and would outlast a loss of power."""
+    with file.open("ab") as out:
+        out.write("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records).encode())
+        out.flush()
+        os.fsync(out.fileno())
+        return out.tell()
+
+
+def _row(line: str, where: str, number: int) -> RoundRow:
+    try:
+        data: Any = json.loads(line)
+        prompt, responses = data["prompt"], tuple(data["responses"])
+        verdict = Wins(tuple(map(tuple, data["wins"]))) if "wins" in data else Rewards(tuple(data["scores"]))
+        if len(verdict.wins if isinstance(verdict, Wins) else verdict.rewards) != len(responses):
+            raise ValueError("there must be as many verdicts as `responses`")
+    except (json.JSONDecodeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{where}: needs `prompt`, `responses`, and `scores` or `wins` of each ({error!r}), got {line[:80]!r}."
+        ) from error
+    row = RoundRow.judged(verdict, prompt=prompt, responses=responses, place=int(data.get("place", number - 1)))
+    tokens, ended = data.get("tokens"), data.get("ended")
+    return replace(
+        row,
+        scores=tuple(data.get("scores", row.scores)),
+        tokens=None if tokens is None else tuple(map(tuple, tokens)),
+        ended=None if ended is None else tuple(ended),
+        made=data.get("made", {}),
+    )

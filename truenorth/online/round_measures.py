@@ -1,0 +1,68 @@
+"""What a round's rows say of the policy that made them: rewards, lengths, and how much its answers repeat."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+from .round_file import RoundFile, RoundRow
+
+
+def measures_of(folder: Path, number: int) -> dict[str, float]:
+    """Metrics of round `number`, 0-based, from its files under `folder`.
+
+    round                       its number, 1-based
+    rows, left_out              prompts with a verdict and without one
+    rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others
+    rewards/best                mean of each prompt's best score
+    lengths/sampled             tokens of an answer
+    ended                       share of the answers that end by themselves
+    diversity                   share of a prompt's pairs of answers that differ, as text
+    repetition                  share of an answer's word triples that it has had before
+    seconds/sampling, /judging  what the round took, beside its steps
+    """
+    file = RoundFile.open(folder / f"{number + 1:04}")
+    rows = file.rows()
+    found = {
+        "round": float(number + 1),
+        "rows": float(len(rows)),
+        "left_out": float(len(file.left_out)),
+        "seconds/sampling": sum(entry.sampling_seconds for entry in file.written),
+        "seconds/judging": sum(entry.judging_seconds for entry in file.written),
+    }
+    return found | (_of_rows(rows) if rows else {})
+
+
+def _of_rows(rows: Sequence[RoundRow]) -> dict[str, float]:
+    answers = [text for row in rows for text in row.responses]
+    found = {
+        "rewards/judge": fmean(score for row in rows for score in row.scores),
+        "rewards/best": fmean(max(row.scores) for row in rows),
+        "diversity": fmean(distinct(row.responses) for row in rows),
+        "repetition": fmean(map(repetition, answers)),
+    }
+    if lengths := [len(tokens) for row in rows if row.tokens for tokens in row.tokens]:
+        found["lengths/sampled"] = fmean(lengths)
+    if ended := [end for row in rows if row.ended for end in row.ended]:
+        found["ended"] = fmean(map(float, ended))
+    return found
+
+
+def distinct(answers: Sequence[str]) -> float:
+    """Share of the pairs of `answers` that differ: 1 where all do, 0 where all are one; 1 of a single answer.
+
+    >>> distinct(["a", "a", "b"])
+    0.6666666666666666
+    """
+    pairs = [(a, b) for i, a in enumerate(answers) for b in answers[i + 1 :]]
+    return fmean(float(a != b) for a, b in pairs) if pairs else 1.0
+
+
+def repetition(text: str) -> float:
+    """Share of the word triples that stood in the text before: 0 for prose, near 1 for a loop.
+
+    >>> repetition("on and on and on and on")
+    0.6
+    """
+    words = text.split()
+    triples = list(zip(words, words[1:], words[2:], strict=False))
+    return 1 - len(set(triples)) / len(triples) if triples else 0.0

@@ -1,0 +1,126 @@
+"""Rounds of self-play: the policy answers prompts, a judge says how well, and both are written as rows."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import SamplerError
+from ..judge import Asked, Failed, Judge
+from ..processes import ALONE, Group
+from ..schedule import Rounds
+from .round_file import RoundFile, RoundRow, Written
+from .sampling import Response, Sampler, Sampling
+
+JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
+
+
+@dataclass(frozen=True, slots=True)
+class Play:
+    """What makes the rows of a round: answers of the policy as it is then, judged, in files of the run directory.
+
+    A file that is there already is gone on with, or taken as it is: rows may also be made elsewhere.
+    """
+
+    schedule: Rounds
+    prompts: Sequence[Asked]
+    count: int  # prompts of a round
+    sampler: Sampler
+    judge: Judge
+    folder: Path  # of all rounds
+    seed: int
+    answering: Callable[[], AbstractContextManager[object]]  # within it the policy can be asked
+    group: Group = ALONE  # processes that each have the whole policy, and share the prompts
+
+    def round(self, number: int) -> RoundFile:
+        """All rows of round `number`, the first being 0, made now as far as they are not there.
+
+        Raises SamplerError where prompts are left without answers, once those of the others are written.
+        """
+        folder = self.folder / f"{number + 1:04}"
+        file = RoundFile.open(folder) if self.group.first else RoundFile(folder)
+        if not self.group.first_says(file.made_elsewhere):
+            mine = self._made(number, self.group.first_says(file.done))
+            while made := [group for group in self.group.gather(next(mine, None)) if group is not None]:
+                for rows, entry in made if self.group.first else ():
+                    file.append(rows, entry)
+        self.group.wait()
+        return file if self.group.first else RoundFile.open(folder)
+
+    def places(self, number: int) -> list[int]:
+        """Which prompts round `number` asks: in turn, in a fresh order each time all were asked."""
+        wanted = np.arange(number * self.count, (number + 1) * self.count)
+        found = list[int]()
+        for turn in np.unique(wanted // len(self.prompts)):
+            order = np.random.default_rng([self.seed, int(turn)]).permutation(len(self.prompts))
+            found += order[wanted[wanted // len(self.prompts) == turn] % len(self.prompts)].tolist()
+        return found
+
+    def _made(self, number: int, done: frozenset[int]) -> Iterator[tuple[list[RoundRow], Written]]:
+        """This process's share of the round, group by group."""
+        asked = self.places(number)
+        mine = list(range(len(asked)))[self.group.rank :: self.group.size]
+        sampling = Sampling(
+            k=self.schedule.k,
+            max_new_tokens=self.schedule.max_new_tokens,
+            temperature=self.schedule.temperature,
+            top_p=self.schedule.top_p,
+            seed=self.seed,
+        )
+        made = {"round": number + 1, **sampling.model_dump(mode="json", exclude_defaults=True), "seed": self.seed}
+        answers = self.sampler.answers(
+            [self.prompts[asked[place]] for place in mine],
+            sampling,
+            round_index=number,
+            done=[i for i, place in enumerate(mine) if place in done],
+        )
+        for group, seconds in self._groups(answers):
+            drawn = [(mine[i], self.prompts[asked[mine[i]]], responses) for i, responses in group]
+            yield self._judged(drawn, seconds, made)
+
+    def _groups(
+        self, answers: Iterator[tuple[int, list[Response]]]
+    ) -> Iterator[tuple[list[tuple[int, list[Response]]], float]]:
+        """Answers in groups, with the seconds that they took. Where some cannot be had, the others come first."""
+        failure, over = None, False
+        while not over:
+            began, group = time.perf_counter(), list[tuple[int, list[Response]]]()
+            with self.answering():
+                try:
+                    while len(group) < JUDGED_AT_ONCE and not over:
+                        if (answer := next(answers, None)) is None:
+                            over = True
+                        else:
+                            group.append(answer)
+                except SamplerError as error:
+                    failure, over = error, True
+            if group:
+                yield group, time.perf_counter() - began
+        if failure is not None:
+            raise failure
+
+    def _judged(
+        self, drawn: Sequence[tuple[int, Asked, list[Response]]], seconds: float, made: Mapping[str, object]
+    ) -> tuple[list[RoundRow], Written]:
+        began, rows, left_out = time.perf_counter(), list[RoundRow](), dict[str, str]()
+        verdicts = self.judge([prompt for _, prompt, _ in drawn], [[r.text for r in rs] for *_, rs in drawn])
+        for (place, prompt, responses), verdict in zip(drawn, verdicts, strict=True):
+            if isinstance(verdict, Failed):
+                left_out[str(place)] = verdict.reason
+                continue
+            rows.append(
+                RoundRow.judged(
+                    verdict,
+                    prompt=prompt,
+                    responses=tuple(r.text for r in responses),
+                    place=place,
+                    tokens=tuple(r.tokens for r in responses) if all(r.tokens for r in responses) else None,
+                    ended=tuple(r.ended for r in responses),
+                    made=made,
+                )
+            )
+        places = tuple(place for place, *_ in drawn)
+        return rows, Written(places, left_out, round(seconds, 3), round(time.perf_counter() - began, 3))

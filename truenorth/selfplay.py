@@ -1,0 +1,181 @@
+"""A run in rounds of self-play: what is known of it before its model is loaded, and its session once it is."""
+
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from .data.chat import Encoder
+from .data.comparisons import Pairing
+from .data.prepare import Prepared
+from .data.problems import Account
+from .data.statistics import statistics_of
+from .data.tokens import Ints, TokenizedRows
+from .errors import SettingsError
+from .evaluate.progress import Watch
+from .judge import Asked
+from .models.references import Moving
+from .models.sharding import Sharding
+from .online.judge import open_judge
+from .online.prompts import as_turn, read_prompts
+from .online.round_measures import measures_of
+from .online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
+from .online.rounds import Play
+from .online.sampler import Local
+from .online.sampling import encode
+from .recipe import Recipe
+from .run import Run
+from .schedule import Rounds
+from .session import Session
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """Rounds before the first one: the prompts, and how large rows and run will be."""
+
+    schedule: Rounds
+    prompts: Sequence[Asked]
+    count: int  # prompts of a round
+    pairing: Pairing  # "none": a method that takes all answers
+    rows: Prepared  # as large as any that will be drawn, one for each prompt
+
+    def steps(self, run: Run, make: Any = None) -> RoundSteps:
+        """The steps of the run, whose rows `make` makes."""
+        rows = self.count * rows_per_prompt(self.schedule, self.pairing)
+        return RoundSteps(self.schedule, make, rows=rows, batch_size=run.batch_size, seed=run.seed)
+
+
+def check(recipe: Recipe, run: Run) -> None:
+    """Raise SettingsError where a run in rounds lacks what it needs, or is given what it would not read."""
+    if recipe.schedule is None:
+        if run.judge is not None:
+            raise SettingsError(
+                f"{recipe.method} trains on rows of a file: there is nothing to judge. Leave --judge out, or take a "
+                "method that plays rounds (`truenorth methods`)."
+            )
+        if not run.data:
+            raise SettingsError(f"{recipe.method} needs rows to train on: --data DATA ...")
+        return
+    missing = [f"--{name}" for name in ("prompts", "judge") if getattr(run, name) is None]
+    if missing:
+        raise SettingsError(
+            f"{recipe.method} plays rounds: it needs {' and '.join(missing)}. For instance: truenorth train "
+            f"{recipe.method} --model my-sft --prompts prompts.jsonl --judge my.judges:reward --out runs/x"
+        )
+    given = {"--data": run.data, "--epochs": run.epochs, "--max-steps": run.max_steps}
+    if odd := [flag for flag, value in given.items() if value]:
+        raise SettingsError(
+            f"{recipe.method} plays rounds, which make their own rows: {', '.join(odd)} would not be read. Say how "
+            "long with --rounds and --set schedule.epochs=..., schedule.prompts=..."
+        )
+
+
+def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
+    """Raise SettingsError where no process could answer a prompt: each holds a part of the model."""
+    if recipe.schedule is not None and sharding.in_step:
+        raise SettingsError(
+            f"{recipe.method} plays rounds, and a model that is held as {sharding.sizes} answers no prompt. Use "
+            "--layout data: every process holds the whole model, perhaps with --lora."
+        )
+
+
+def planned(recipe: Recipe, run: Run, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Planned:
+    """The rounds that the run will play. Raises DataError or SettingsError for prompts that cannot be asked."""
+    schedule, encoder = recipe.schedule, Encoder(tokenizer)
+    assert schedule is not None
+    assert run.prompts is not None
+    chat = bool(tokenizer.chat_template)
+    prompts = [cast(Asked, as_turn(prompt) if chat else prompt) for prompt in read_prompts(run.prompts)]
+    tokens = [np.array(encode(prompt, encoder), np.int32) for prompt in prompts]
+    _must_fit(run, schedule, tokens, context)
+    takes_pairs = recipe.objective.candidates[1] == 2
+    pairing: Pairing = "none"
+    if takes_pairs:
+        pairing = schedule.pairing if run.pairing == "none" else run.pairing
+    answers = 2 if takes_pairs else schedule.k
+    rows = as_large_as_any(tokens, answers=answers, tokens=schedule.max_new_tokens)
+    nothing_read = Account()
+    count = schedule.prompts_of(len(prompts), run.batch_size)
+    return Planned(
+        schedule, prompts, count, pairing, Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
+    )
+
+
+def in_steps(recipe: Recipe, per_round: int) -> Recipe:
+    """The recipe whose references move by steps alone."""
+    references = {
+        name: r.replace(every=r.every * per_round, unit="steps") if isinstance(r, Moving) and r.unit == "rounds" else r
+        for name, r in recipe.references.items()
+    }
+    return recipe.replace(references=references)
+
+
+def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTokenizerBase, watch: Watch) -> Session:
+    """The session whose rows its policy makes, round by round."""
+    assert run.judge is not None
+    watch.stage("loading the judge")
+    policy, encoder = session.policy, Encoder(tokenizer)
+
+    @contextmanager
+    def answering() -> Generator[None]:
+        with policy.attending_natively(session.native), policy.autocast():
+            yield
+
+    play = Play(
+        plan.schedule,
+        plan.prompts,
+        plan.count,
+        Local(policy.model, tokenizer),
+        open_judge(run.judge),
+        rounds_folder(run.out),
+        run.seed,
+        answering,
+        session.data,
+    )
+
+    def make(number: int) -> TokenizedRows:
+        of = f"round {number + 1} of {plan.schedule.rounds}"
+        watch.stage(f"{of}: {plan.count} prompts, {plan.schedule.k} answers each")
+        rows, _ = tokenized(play.round(number).rows(), encoder, pairing=plan.pairing, ties=run.ties)
+        watch.stage("training")
+        return rows
+
+    return replace(session, steps=plan.steps(run, make))
+
+
+def steps_of_round(session: Session) -> int:
+    """Steps after which a checkpoint is due, so that a round begins from one; 0 where rounds are single steps."""
+    steps = session.steps
+    return steps.per_round if isinstance(steps, RoundSteps) and steps.per_round > 1 else 0
+
+
+def rounds_folder(out: Path) -> Path:
+    """Where a run keeps the rows of its rounds."""
+    return out / "rounds"
+
+
+def told(session: Session, run: Run, step: int) -> Mapping[str, float | str] | None:
+    """What is logged of the round that begins after `step` steps, whose rows are made now; None where none begins."""
+    steps = session.steps
+    if not (isinstance(steps, RoundSteps) and steps.opens_round(step)):
+        return None
+    steps.open(step)
+    return {"split": "round", **measures_of(rounds_folder(run.out), steps.round_of(step))}
+
+
+def _must_fit(run: Run, schedule: Rounds, prompts: Sequence[Ints], context: int | None) -> None:
+    """Raise SettingsError for a prompt that leaves too little room for an answer."""
+    most, what = run.max_length, "--max-length"
+    if context is not None and context < most:
+        most, what = context, "the model's context"
+    longest = max(map(len, prompts))
+    if longest + schedule.max_new_tokens > most:
+        raise SettingsError(
+            f"{run.prompts}: the longest prompt has {longest} tokens, an answer may have {schedule.max_new_tokens} "
+            f"(schedule.max_new_tokens), and {what} is {most}. Ask for shorter answers, leave long prompts out"
+            + (", or raise it." if what == "--max-length" else ".")
+        )
