@@ -1,15 +1,18 @@
 """One optimizer step, merged, against torch's fused AdamW in the same run: time by turns, ratio of medians.
 
-python benchmarks/merging.py --parameters 32 --threads 2
+python benchmarks/merging.py --parameters 32 500 --threads 1 2
 """
 
 import argparse
 import os
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
 
 import torch
+from results import Result, append, commit, machine, now, spread
 
 from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.optim.hfac import HFac
@@ -18,66 +21,124 @@ from truenorth.optim.rule import Rule
 from truenorth.optim.update import AdamW, RMSprop, Update
 
 WIDTH = 1024
+OTHERS = 2**20  # numbers besides, so that gradients differ from step to step
+WARM_UP = 3
 CASES: dict[str, tuple[Update, Rule | None]] = {
     "ondare, keep 0.01": (AdamW(), OnDARE(keep=0.01)),
     "ondare, keep 0.01, as written": (AdamW(), OnDARE(keep=0.01, rescale="none", task_mask="fresh")),
     "ondare, keep 0.5": (AdamW(), OnDARE(keep=0.5)),
+    "ondare, keep 0.5, as written": (AdamW(), OnDARE(keep=0.5, rescale="none", task_mask="fresh")),
     "ondare, keep 1": (AdamW(), OnDARE(keep=1)),
     "onties, keep 0.01": (AdamW(), OnTIES(keep=0.01)),
     "onties, keep 0.3": (AdamW(), OnTIES(keep=0.3)),
+    "rmsprop": (RMSprop(), None),
     "ondare, keep 0.01, around rmsprop": (RMSprop(), OnDARE(keep=0.01)),
+    "ondare, keep 0.5, around rmsprop": (RMSprop(), OnDARE(keep=0.5)),
+    "onties, keep 0.01, around rmsprop": (RMSprop(), OnTIES(keep=0.01)),
     "hfac": (HFac(), None),
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What the steps of one optimizer took: seconds, of the clock and of the processor."""
+
+    clock: list[float]
+    work: list[float]
+
+    def take(self, optimizer: torch.optim.Optimizer) -> None:
+        before, work = time.perf_counter(), time.process_time()
+        optimizer.step()
+        self.clock.append(time.perf_counter() - before)
+        self.work.append(time.process_time() - work)
+
+
 def parameters(millions: int) -> dict[str, torch.nn.Parameter]:
     """Square matrices and their biases, as in a transformer: a small tensor for each large one."""
-    count = millions * 10**6 // WIDTH**2
     draw = torch.Generator().manual_seed(0)
-    found = {f"{i}.weight": 0.02 * torch.randn(WIDTH, WIDTH, generator=draw) for i in range(count)}
-    found |= {f"{i}.bias": torch.zeros(WIDTH) for i in range(count)}
-    return {name: torch.nn.Parameter(tensor) for name, tensor in found.items()}
+    found = dict[str, torch.nn.Parameter]()
+    for i in range(millions * 10**6 // WIDTH**2):
+        found[f"{i}.weight"] = torch.nn.Parameter(torch.randn(WIDTH, WIDTH, generator=draw).mul_(0.02))
+        found[f"{i}.bias"] = torch.nn.Parameter(torch.zeros(WIDTH))
+    return found
 
 
-def stepper(update: Update, rule: Rule | None, millions: int) -> Callable[[], float]:
-    """Takes a step and gives its seconds. Gradients vary, or all of Adam's steps would be of one size."""
+def gradients(named: dict[str, torch.nn.Parameter]) -> Iterator[None]:
+    """Give all parameters other gradients at each turn, or Adam's steps would be of one size."""
+    numbers = torch.randn(sum(p.numel() for p in named.values()) + OTHERS).mul_(1e-3)
+    step = 0
+    while True:
+        at = step * 7919 * 64 % OTHERS
+        for parameter in named.values():
+            parameter.grad = numbers[at : at + parameter.numel()].view_as(parameter)
+            at += parameter.numel()
+        step += 1
+        yield
+
+
+def measured(update: Update, rule: Rule | None, *, millions: int, steps: int) -> tuple[Steps, Steps, float]:
+    """A case's steps, those of AdamW on the same weights, and the case's state by AdamW's, in bytes."""
     named = parameters(millions)
-    gradients = [[1e-3 * torch.randn_like(p).detach() for p in named.values()] for _ in range(2)]
-    optimizer = update.build(named.values())
+    plain, merged = AdamW().build(named.values()), update.build(named.values())
     if rule is not None:
-        task = {name: 1e-3 * torch.randn_like(p).detach() for name, p in named.items()}
-        optimizer = Merged(optimizer, rule, task, named, seed=0)
+        task = {name: torch.randn_like(p).detach().mul_(1e-3) for name, p in named.items()}
+        merged = Merged(merged, rule, task, named, seed=0)
+    ours, theirs = Steps([], []), Steps([], [])
+    for _, step in zip(gradients(named), range(-WARM_UP, steps), strict=False):
+        if step == 0:
+            ours, theirs = Steps([], []), Steps([], [])
+        theirs.take(plain)
+        ours.take(merged)
+    return ours, theirs, state_bytes(merged) / state_bytes(plain)
 
-    def step() -> float:
-        gradients.reverse()
-        for parameter, gradient in zip(named.values(), gradients[0], strict=True):
-            parameter.grad = gradient
-        start = time.perf_counter()
-        optimizer.step()
-        return time.perf_counter() - start
 
-    return step
+def state_bytes(optimizer: torch.optim.Optimizer) -> int:
+    tensors = (x for state in optimizer.state.values() for x in state.values() if isinstance(x, torch.Tensor))
+    return sum(x.nbytes for x in tensors)
+
+
+def result(case: str, millions: int, *, steps: int) -> Result:
+    ours, theirs, state = measured(*CASES[case], millions=millions, steps=steps)
+    clock, work = statistics.median(ours.clock), statistics.median(ours.work)
+    ratio, work_ratio = statistics.median(theirs.clock) / clock, statistics.median(theirs.work) / work
+    return Result(
+        date=now(),
+        commit=commit(),
+        machine=machine(),
+        versions=f"torch {torch.__version__}",
+        setting=f"(m) {case}: an optimizer step of {millions}M parameters",
+        ours=clock,
+        theirs=statistics.median(theirs.clock),
+        ours_spread=spread(ours.clock),
+        theirs_spread=spread(theirs.clock),
+        ratio=ratio,
+        work_ratio=work_ratio,
+        ours_peak_gb=0.0,
+        theirs_peak_gb=0.0,
+        repeats=steps,
+        note=f"theirs: torch's fused AdamW; ours costs {1 / ratio:.2f} times that, {1 / work_ratio:.2f} in processor "
+        f"time; {torch.get_num_threads()} threads; load {os.getloadavg()[0]:.1f}; state {state:.2%} of AdamW's",
+    )
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--parameters", type=int, default=32, help="millions")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--steps", type=int, default=9, help="of each, after three to warm up")
+    parser.add_argument("--parameters", type=int, nargs="+", default=[32], help="millions")
+    parser.add_argument("--threads", type=int, nargs="+", default=[2])
+    parser.add_argument("--steps", type=int, default=15, help=f"of each, after {WARM_UP} to warm up")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     asked = parser.parse_args()
-    torch.set_num_threads(asked.threads)
-    print(f"{asked.parameters} million parameters, {asked.threads} threads, load {os.getloadavg()[0]:.1f}")
-    for name, (update, rule) in CASES.items():
-        if asked.only not in name:
+    print(f"{'':36} {'ours':>9} {'AdamW':>9} {'ratio':>7} {'of work':>7}   quartiles apart")
+    for millions, threads, case in product(asked.parameters, asked.threads, CASES):
+        if asked.only not in case:
             continue
-        plain, merged = (stepper(*of, asked.parameters) for of in ((AdamW(), None), (update, rule)))
-        pairs = [(plain(), merged()) for _ in range(asked.steps + 3)][3:]
-        ours, theirs = (statistics.median(times) for times in zip(*((m, p) for p, m in pairs), strict=True))
-        spread = sorted(m / p for p, m in pairs)
+        torch.set_num_threads(threads)
+        row = result(case, millions, steps=asked.steps)
+        append(row)
         print(
-            f"{name:36} {1000 * ours:7.0f} ms   AdamW {1000 * theirs:5.0f} ms   {ours / theirs:5.2f}x"
-            f"   ({spread[0]:.2f} to {spread[-1]:.2f})",
+            f"{case:36} {1000 * row.ours:6.0f} ms {1000 * row.theirs:6.0f} ms {1 / row.ratio:6.2f}x "
+            f"{1 / row.work_ratio:6.2f}x   {row.ours_spread:.0%}, {row.theirs_spread:.0%}   "
+            f"{row.note.split('; ', 2)[2]}",
             flush=True,
         )
 

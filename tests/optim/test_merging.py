@@ -11,8 +11,9 @@ from truenorth.optim import merging
 from truenorth.optim.draws import BLOCK, key_of, places
 from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
+from truenorth.optim.movement import Given
 from truenorth.optim.task_vector import SPARSE, held
-from truenorth.optim.tensor_merge import Given, TensorMerge, _add, find_cut
+from truenorth.optim.tensor_merge import TensorMerge, _add
 from truenorth.optim.update import AdamW, RMSprop, TorchOptimizer
 
 SHAPES = {"wide": (40, 30), "bias": (7,), "one": (1,)}
@@ -63,7 +64,9 @@ def step_of(rule, movement, task, *, start=None, key=0, span=None):
     """What one merge moves weights by, which start at zero, where nothing is rounded."""
     found = torch.zeros_like(movement) if start is None else start.clone()
     span = range(len(movement)) if span is None else span
-    TensorMerge(rule, span, held(rule, task.clone(), span, key))(found, Given(movement), key_of(key, "merge"))
+    TensorMerge(rule, span, held(rule, task.clone(), span, key_of(key)))(
+        found, Given(movement.clone()), key_of(key, "merge")
+    )
     return found
 
 
@@ -156,10 +159,10 @@ def test_a_fixed_draw_pulls_at_the_same_entries_and_a_fresh_one_at_others(keep):
     # OnDARE at alpha 1 moves by the pull alone.
     for mask in ("fixed", "fresh"):
         rule, task, span = OnDARE(alpha=1, keep=keep, task_mask=mask), torch.ones(5000), range(5000)
-        merge, pulled = TensorMerge(rule, span, held(rule, task, span, 0)), []
+        merge, pulled = TensorMerge(rule, span, held(rule, task, span, key_of("task"))), []
         for key in range(2):
             found = torch.zeros(5000)
-            merge(found, Given(torch.zeros(5000)), key)
+            merge(found, Given(torch.zeros(5000)), key_of(key))
             pulled.append(found != 0)
         assert torch.equal(*pulled) is (mask == "fixed")
         assert pulled[0].float().mean() == pytest.approx(keep, rel=0.5)
@@ -208,19 +211,6 @@ def test_a_tensor_with_few_entries_is_thinned_out_too(size):
     assert found[-1] != 0
 
 
-@pytest.mark.parametrize("keep", [0.001, 0.01, 0.3, 0.9])
-@pytest.mark.parametrize("last", [None, 1.0, 1e-9, 1e9, "own"])
-def test_the_threshold_keeps_the_exact_count_wherever_it_was_last(keep, last):
-    n = BLOCK + 12345
-    values = torch.randn(n, generator=torch.Generator().manual_seed(2))
-    count = round(n * keep)
-    exact = float(values.abs().kthvalue(n - count + 1).values)
-    pieces = [values[:BLOCK].clone(), values[BLOCK:].clone()]
-    cut = find_cut([piece.clone() for piece in pieces], count, exact * 1.1 if last == "own" else last)
-    assert cut.magnitude == exact
-    assert sum(int(cut.largest(piece).sum()) for piece in pieces) == count
-
-
 def test_of_equal_magnitudes_no_more_are_kept_than_asked():
     # Adam's first step is as large everywhere.
     found = step_of(OnTIES(alpha=0, keep=0.01), torch.ones(10_000), torch.zeros(10_000))
@@ -238,7 +228,7 @@ def test_a_pull_far_below_the_weights_precision_arrives():
     merge = TensorMerge(rule, span, held(rule, task.clone(), span, 0))
     for step in range(steps):
         plain.add_(task, alpha=alpha)
-        merge(merged, Given(torch.zeros(n)), step)
+        merge(merged, Given(torch.zeros(n)), key_of(step))
     expected = steps * alpha * 1e-3
     spread = math.sqrt(steps / 12 / n) * 2e-9 * 3  # of roundings, for weights of this size
     assert abs(float((merged.double() - start.double()).mean()) - expected) < 5 * spread

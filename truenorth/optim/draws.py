@@ -1,95 +1,124 @@
 """Random numbers by place: what is drawn for an entry depends on a key and on where the entry stands in its tensor.
 
 So replicas agree, a shard draws what the whole tensor would have there, and a resumed run draws what it would have.
-A GPU has a generator of its own: its numbers are others than a CPU's.
+
+The numbers are made once and lie on a circle; a key says where on it a draw starts. That costs no more than to read
+them. What an entry gets by different keys is independent and exact in law. Two entries get numbers at a fixed distance
+on the circle, so that under one key they are not quite independent: a correlation of about one over the root of the
+circle's length, 0.002 or less, of either sign.
 """
 
 import hashlib
-import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 2**19  # entries that are drawn together; their temporaries stay in a processor's cache
-LEVELS = 2**16  # of the numbers that are drawn densely
+BLOCK = 2**17  # entries whose noise or mask is drawn together; their temporaries stay in a processor's cache
+LEVELS = 2**18  # different numbers, each once on the circle of those
+PIECE = 2**20  # entries that are worked on one after the other where few of them are kept
+REACH = 2**24  # entries of which those that are kept are drawn together, and the length of their circle
 
 
 def key_of(*parts: str | int) -> int:
-    """A key in [0, 2^62) for what `parts` name.
+    """A key in [0, 2^128) for what `parts` name.
 
     >>> key_of(0, "lm_head.weight") == key_of(0, "lm_head.weight") != key_of(1, "lm_head.weight")
     True
     """
-    text = "\0".join(str(part) for part in parts)
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 2
+    text = "\0".join(map(str, parts))
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=16).digest(), "big")
 
 
-@dataclass(frozen=True, slots=True)
-class Blocks:
-    """The flat entries that a process holds of a parameter, cut where the whole parameter is."""
+def three(key: int) -> tuple[int, int, int]:
+    """Keys that know nothing of each other: parts of one, as a hash takes its time.
 
-    span: range  # of places in the whole parameter
+    >>> three(3 << 80 | 2 << 40 | 1)
+    (1, 2, 3)
+    """
+    return key % 2**40, (key >> 40) % 2**40, key >> 80
 
-    def __iter__(self) -> Iterator[tuple[int, slice, slice]]:
-        """For each block: its number, where it lies in the span, and which entries of the whole block these are."""
-        for block in range(self.span.start // BLOCK, -(-self.span.stop // BLOCK)):
-            at = block * BLOCK
-            low, high = max(self.span.start - at, 0), min(self.span.stop - at, BLOCK)
-            yield block, slice(at + low - self.span.start, at + high - self.span.start), slice(low, high)
+
+def _of_block(key: int, block: int) -> int:
+    return key_of(key, block) if block else key
+
+
+def blocks(span: range, size: int) -> Iterator[tuple[int, slice, slice]]:
+    """The flat entries that a process holds of a parameter, cut where the whole parameter is, into blocks of `size`.
+
+    For each block: its number, where it lies in the span, and which entries of the whole block these are.
+    """
+    for block in range(span.start // size, -(-span.stop // size)):
+        at = block * size
+        low, high = max(span.start - at, 0), min(span.stop - at, size)
+        yield block, slice(at + low - span.start, at + high - span.start), slice(low, high)
 
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The kept entries of one block, as far as they lie in a span."""
+    """The kept entries of a piece of a span."""
 
-    key: int  # of the block
-    within: slice  # of the span: where the block lies in it
+    within: slice  # of the span: where the piece lies in it
     places: Tensor  # [k] int64, from the start of `within`
-    drawn: slice  # which they are of all that the block keeps
+    key: int  # of what else is drawn for them: it names block and first place
 
 
 def places(key: int, span: range, share: float, device: torch.device) -> Iterator[Kept]:
-    """The entries at `span` that are kept, each with probability `share`, block by block.
-
-    Costs a draw for a kept entry, not for every one: gaps between kept entries are geometric.
-    """
-    for block, within, drawn in Blocks(span):
-        low, high, own = drawn.start, drawn.stop, key_of(key, block)
-        most = math.ceil(share * high + 8 * math.sqrt(share * high) + 16)  # more than that come once in 1e14 blocks
-        gaps = _exponential(own, most, device).div_(-math.log1p(-share) if share < 1 else math.inf)
-        found = gaps.to(torch.int64).add_(1).cumsum_(0).sub_(1)
-        first, last = torch.searchsorted(found, torch.tensor([low, high], device=device)).tolist()
-        yield Kept(own, within, found[first:last] - low, slice(first, last))
-
-
-def mask(key: int, drawn: slice, share: float, device: torch.device) -> Tensor:
-    """bool, each true with probability `share`, which is held to 1 / LEVELS."""
-    if device.type == "cpu":
-        return torch.from_numpy(_levels(key, drawn) < min(round(share * LEVELS), LEVELS - 1))
-    return torch.rand(drawn.stop, generator=_on(device, key), device=device)[drawn] < share
+    """The entries at `span` that are kept, each with probability `share`, piece by piece."""
+    circle, found = _kept(share), _on_device(share, device)
+    for reach, within, drawn in blocks(span, REACH):
+        own = _of_block(key, reach)
+        start = own % REACH
+        for _, part, _ in blocks(range(drawn.start, drawn.stop), PIECE):
+            low = start + drawn.start + part.start
+            first, last = np.searchsorted(circle, (low, low + part.stop - part.start)).tolist()
+            at = slice(within.start + part.start, within.start + part.stop)
+            yield Kept(at, found[first:last] - low, own + first)
 
 
-def noise(key: int, drawn: slice, device: torch.device) -> Tensor:
-    """float32 in (-1/2, 1/2), uniform, LEVELS different ones."""
-    if device.type == "cpu":
-        return torch.from_numpy(_levels(key, drawn).astype(np.float32)).add_(0.5 - LEVELS / 2).div_(LEVELS)
-    return torch.rand(drawn.stop, generator=_on(device, key), device=device)[drawn].sub_(0.5)
+def mask(key: int, block: int, drawn: slice, like: Tensor, *, share: float) -> Tensor:
+    """float32, 1 with probability `share`, which is held to 1 / LEVELS, else 0. Not to be written to."""
+    start = _of_block(key, block) % LEVELS
+    return _mask(share, like.device)[start + drawn.start : start + drawn.stop]
 
 
-def _levels(key: int, drawn: slice) -> Any:
-    """uint16: of the numbers that belong to a key those at `drawn`, four to a draw."""
-    return np.random.SFC64(key).random_raw(-(-drawn.stop // 4)).view(np.uint16)[drawn]
+def noise(key: int, block: int, drawn: slice, like: Tensor) -> Tensor:
+    """float32 in (-1/2, 1/2), uniform, LEVELS different ones. Not to be written to."""
+    start = _of_block(key, block) % LEVELS
+    return _levels(like.device)[start + drawn.start : start + drawn.stop]
 
 
-def _exponential(key: int, count: int, device: torch.device) -> Tensor:
-    if device.type == "cpu":
-        return torch.from_numpy(np.random.Generator(np.random.SFC64(key)).standard_exponential(count))
-    return torch.empty(count, dtype=torch.float64, device=device).exponential_(generator=_on(device, key))
+def noise_at(key: int, places: Tensor) -> Tensor:
+    """[k]: the same kind at `places` [k] of a whole tensor."""
+    return _levels(places.device).index_select(0, places.add(key % LEVELS).bitwise_and_(LEVELS - 1))
 
 
-def _on(device: torch.device, key: int) -> torch.Generator:
-    return torch.Generator(device).manual_seed(key)
+@cache
+def _levels(device: torch.device) -> Tensor:
+    """[LEVELS + BLOCK]: more than once around, so that a block that starts anywhere is a slice."""
+    order = np.random.Generator(np.random.SFC64(0)).permutation(LEVELS)
+    around = (order.astype(np.float32) + 0.5) / LEVELS - 0.5
+    return torch.from_numpy(np.concatenate([around, around[:BLOCK]])).to(device)
+
+
+@cache
+def _mask(share: float, device: torch.device) -> Tensor:
+    return (_levels(device) < share - 0.5).float()
+
+
+@cache
+def _kept(share: float) -> Any:
+    """int64, increasing: of 2 * REACH places, twice around, those that are kept."""
+    count = max(1, round(share * REACH))
+    drawn = np.random.Generator(np.random.SFC64(0)).integers(0, REACH - count + 1, count)
+    around = np.sort(drawn) + np.arange(count)  # no place twice
+    return np.concatenate([around, around + REACH])
+
+
+@cache
+def _on_device(share: float, device: torch.device) -> Tensor:
+    return torch.from_numpy(_kept(share)).to(device)

@@ -1,25 +1,39 @@
 """Any torch optimizer, each of whose steps is merged with a task vector by a rule."""
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
-from .draws import key_of
+from .draws import PIECE, key_of
+from .movement import Given, Movement, OfAdam, begin
 from .rule import Rule
 from .task_vector import held
-from .tensor_merge import Given, Movement, OfAdam, TensorMerge
+from .tensor_merge import TensorMerge
+
+SMALL = 2**17  # entries up to which tensors are merged together, as each call takes as long as some thousand entries
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What is merged at once: a large tensor, or small ones of one group that lie one after the other."""
+
+    names: tuple[str, ...]
+    group: int  # number of the group of parameters
+    merge: TensorMerge
 
 
 class Merged(torch.optim.Optimizer):
     """`inner`, whose groups and state it shares; what further groups hold is stepped and not merged.
 
-    Of torch's AdamW the movement is computed from its moments where it is kept, and weight decay, which is no part of
-    it, reaches all weights. Of another optimizer, and between merges that are several steps apart, it is the weights
-    minus a copy of them. Random numbers depend on seed, parameter name and merge alone.
+    Torch's AdamW is taken apart: its kernel moves the moments and computes the movement, and weight decay, which is no
+    part of it, reaches all weights. Of another optimizer, and between merges that are several steps apart, movements
+    are the weights minus a copy of them. Random numbers depend on seed, merge and parameter name alone, those of small
+    tensors on the names of all that are merged together.
     """
 
     def __init__(
@@ -34,15 +48,21 @@ class Merged(torch.optim.Optimizer):
         """`task`, SFT minus base, float32 and of the shape of each of the parameters `named`, is consumed."""
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
-        merged = {id(parameter) for parameter in named.values()}
-        self.groups = sum(id(group["params"][0]) in merged for group in inner.param_groups)  # they come first
+        names = {id(parameter): name for name, parameter in named.items()}
+        groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
+        merged = [group for group in groups if group[0]]  # they come first
+        self.groups = len(merged)
         self._share()
-        self._copies = dict[str, Tensor]()
-        self._merges = dict[str, TensorMerge]()
-        for name, parameter in {} if rule.idle else named.items():
-            span = range(parameter.numel())
-            kept = held(rule, task[name].flatten(), span, key_of(seed, name, "task"))
-            self._merges[name] = TensorMerge(rule, span, kept)
+        self._copies, self._units, self._spare = dict[str, Tensor](), list[Unit](), torch.empty(0)
+        for number, group in enumerate(() if rule.idle else merged):
+            for unit in _units(group, self.named, together=rule.selection == "drawn"):
+                self._units.append(self._unit(unit, number, task))
+
+    def _unit(self, names: tuple[str, ...], group: int, task: Mapping[str, Tensor]) -> Unit:
+        flat = _flat([task[name] for name in names])
+        span = range(len(flat))
+        kept = held(self.rule, flat, span, key_of(self.seed, *names, "task"))
+        return Unit(names, group, TensorMerge(self.rule, span, kept))
 
     def _share(self) -> None:
         self.state, self.param_groups = self.inner.state, self.inner.param_groups
@@ -68,7 +88,7 @@ class Merged(torch.optim.Optimizer):
             return self.inner.step() if closure is None else self.inner.step(closure)
         with torch.enable_grad():
             loss = None if closure is None else closure()
-        moving = [name for name, parameter in self.named.items() if parameter.grad is not None]
+        moving = {name for name, parameter in self.named.items() if parameter.grad is not None}
         if adam := is_adam(self.inner):
             self._decay(moving)
         if moments_alone(self.inner, self.rule):
@@ -77,7 +97,7 @@ class Merged(torch.optim.Optimizer):
             self._step_any(moving, *["weight_decay"] * adam)
         return loss
 
-    def _decay(self, moving: Sequence[str]) -> None:
+    def _decay(self, moving: Set[str]) -> None:
         """Take the weight decay off the weights, and off a copy of them, so that it is in no movement."""
         for group in self.param_groups[: self.groups]:
             if kept := group["lr"] * group["weight_decay"]:
@@ -87,35 +107,42 @@ class Merged(torch.optim.Optimizer):
                     if (copy := self.state[self.named[name]].get("anchor")) is not None:
                         copy.mul_(1 - kept)
 
-    def _step_adam(self, moving: Sequence[str]) -> None:
-        with self._without("lr", "weight_decay"):  # moments move, weights do not
+    def _step_adam(self, moving: Set[str]) -> None:
+        with self._groups(self.param_groups[self.groups :]):
             self.inner.step()
-        groups = {id(p): group for group in self.param_groups for p in group["params"]}
-        for name in moving:
-            parameter = self.named[name]
-            state, group = self.state[parameter], groups[id(parameter)]
-            steps, (first, second) = float(state["step"]), group["betas"]
-            movement = OfAdam(
-                mean=state["exp_avg"].view(-1),
-                square=state["exp_avg_sq"].view(-1),
-                rate=group["lr"] / (1 - first**steps),
-                root=(1 - second**steps) ** -0.5,
-                epsilon=group["eps"],
-            )
-            self._merge(name, movement, self._counted(parameter))
+        for unit in self._units:
+            group, parameters = self.param_groups[unit.group], [self.named[name] for name in unit.names]
+            states = [self.state[parameter] for parameter in parameters]
+            for name, parameter, state in zip(unit.names, parameters, states, strict=True):
+                if name in moving:
+                    begin(state, parameter, group)
+                    self._count(name)
+            if not moving.isdisjoint(unit.names):
+                self._merge(unit, moving, OfAdam(parameters, states, group, self._spare_for(unit)))
 
-    def _step_any(self, moving: Sequence[str], *decayed: str) -> None:
+    def _step_any(self, moving: Set[str], *decayed: str) -> None:
         before = {name: self._copy(name) for name in moving}
         with self._without(*decayed):
             self.inner.step()
         for name, copy in before.items():
-            parameter, step = self.named[name], self._counted(self.named[name])
-            if step % self.rule.every:
-                self.state[parameter]["anchor"] = copy  # only now: an optimizer makes its state where there is none
-                continue
-            self.state[parameter].pop("anchor", None)
-            _swap_for_movement(parameter.view(-1), copy.view(-1))
-            self._merge(name, Given(copy.view(-1)), step)
+            if self._count(name) % self.rule.every:
+                self.state[self.named[name]]["anchor"] = copy  # only now: an optimizer makes its state itself
+            else:
+                self.state[self.named[name]].pop("anchor", None)
+                _swap_for_movement(self.named[name].view(-1), copy.view(-1))
+        due = {name for name in moving if "anchor" not in self.state[self.named[name]]}
+        for unit in self._units:
+            if not due.isdisjoint(unit.names):
+                moved = [before[n] if n in due else torch.zeros_like(self.named[n]) for n in unit.names]
+                self._merge(unit, due, Given(_flat(moved)))
+
+    def _spare_for(self, unit: Unit) -> Tensor:
+        """What a movement is written to: a piece, or where the largest entries are sought, all of it."""
+        n, device = len(unit.merge.span), self.named[unit.names[0]].device
+        size = n if self.rule.selection == "largest" else min(n, PIECE)
+        if len(self._spare) < size or self._spare.device != device:
+            self._spare = torch.empty(size, device=device)
+        return self._spare
 
     def _copy(self, name: str) -> Tensor:
         """The weights as they were after the last merge."""
@@ -126,14 +153,32 @@ class Merged(torch.optim.Optimizer):
             self._copies[name] = torch.empty_like(parameter)
         return self._copies[name].copy_(parameter)
 
-    def _counted(self, parameter: Tensor) -> int:
+    def _count(self, name: str) -> int:
         """The steps of a parameter, with this one."""
-        state = self.state[parameter]
+        state = self.state[self.named[name]]
         state["merge_step"] = state.get("merge_step", 0) + 1
         return state["merge_step"]
 
-    def _merge(self, name: str, movement: Movement, step: int) -> None:
-        self._merges[name](self.named[name].view(-1), movement, key_of(self.seed, name, step))
+    def _merge(self, unit: Unit, due: Set[str], movement: Movement) -> None:
+        """Merge those of a unit that are due."""
+        parameters = [self.named[name] for name in unit.names]
+        steps = sum(self.state[parameter].get("merge_step", 0) for parameter in parameters)
+        flat = _flat([parameter.data for parameter in parameters])
+        unit.merge(flat, movement, key_of(self.seed, *unit.names, steps))
+        if len(parameters) > 1:
+            parts = flat.split([parameter.numel() for parameter in parameters])
+            for name, parameter, merged in zip(unit.names, parameters, parts, strict=True):
+                if name in due:
+                    parameter.copy_(merged.view_as(parameter))
+
+    @contextmanager
+    def _groups(self, groups: list[dict[str, Any]]) -> Generator[None]:
+        """Within it, these are the inner optimizer's groups."""
+        self.inner.param_groups = groups
+        try:
+            yield
+        finally:
+            self.inner.param_groups = self.param_groups
 
     @contextmanager
     def _without(self, *settings: str) -> Generator[None]:
@@ -147,6 +192,28 @@ class Merged(torch.optim.Optimizer):
         finally:
             for group, value in zip(groups, values, strict=True):
                 group.update(value)
+
+
+def _units(names: Sequence[str], named: Mapping[str, Tensor], *, together: bool) -> Iterator[tuple[str, ...]]:
+    """The parameters of a group, small ones with others as far as they fit into a piece."""
+    waiting, entries = list[str](), 0
+    for name in names:
+        size = named[name].numel()
+        if not together or size > SMALL:
+            yield (name,)
+            continue
+        if entries + size > PIECE:
+            yield tuple(waiting)
+            waiting, entries = [], 0
+        waiting.append(name)
+        entries += size
+    if waiting:
+        yield tuple(waiting)
+
+
+def _flat(tensors: Sequence[Tensor]) -> Tensor:
+    """One tensor's entries where they stand, or a copy of all."""
+    return tensors[0].view(-1) if len(tensors) == 1 else torch.cat([tensor.view(-1) for tensor in tensors])
 
 
 def is_adam(optimizer: torch.optim.Optimizer) -> bool:

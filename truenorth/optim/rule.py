@@ -27,9 +27,9 @@ class Rule(Part, abc.ABC):
     stored: Literal["float32", "bfloat16"] = setting("float32", "dtype of the task vector in memory", source="ours")
 
     @property
-    def scale(self) -> float:
-        """What kept entries are multiplied by."""
-        return 1.0
+    def shares(self) -> tuple[float, float]:
+        """What kept entries of update and task vector are multiplied by."""
+        return 1 - self.alpha, self.alpha
 
     @property
     def fresh(self) -> bool:
@@ -43,7 +43,10 @@ class Rule(Part, abc.ABC):
 
     @abc.abstractmethod
     def combined(self, update: Tensor, task: Tensor) -> Tensor:
-        """What the weights move by, from tensors that are zero where an entry is not kept. May write to `update`."""
+        """What the weights move by, from tensors that are zero where an entry is not kept. May write to `update`.
+
+        A rule whose entries are drawn is linear: it adds up their `shares`.
+        """
 
 
 def _built(value: Any) -> Any:

@@ -5,56 +5,19 @@ added, the sum is rounded up or down by chance, in proportion, and arrives on av
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from ..weights.sparsify import Cut, count_of, cut
-from .draws import Blocks, Kept, key_of, mask, noise, places
+from ..weights.sparsify import count_of
+from .draws import BLOCK, PIECE, Kept, blocks, mask, noise, noise_at, places, three
+from .largest import Largest
+from .movement import Movement
 from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
 
 EXPONENT = 0x7F800000  # the bits of a float32 that say between which powers of two it lies
-NEAR = 1.25  # the factor within which a threshold is sought around the last one
-
-
-class Movement(Protocol):
-    """What an optimizer would move the weights by. They stand where they stood before."""
-
-    def at(self, within: slice, places: Tensor | None = None) -> Tensor:
-        """[within], or [k] at `places` in it: a new tensor."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Given:
-    """A movement that is there."""
-
-    values: Tensor  # [n]
-
-    def at(self, within: slice, places: Tensor | None = None) -> Tensor:
-        values = self.values[within]
-        return values.clone() if places is None else values.index_select(0, places)
-
-
-@dataclass(frozen=True, slots=True)
-class OfAdam:
-    """A movement from Adam's moments:  -rate * mean / (root * sqrt(square) + epsilon)."""
-
-    mean: Tensor  # [n]
-    square: Tensor  # [n]
-    rate: float  # learning rate over the mean's bias correction
-    root: float  # one over the root of the square's
-    epsilon: float
-
-    def at(self, within: slice, places: Tensor | None = None) -> Tensor:
-        mean, square = self.mean[within], self.square[within]
-        if places is not None:
-            mean, square = mean.index_select(0, places), square.index_select(0, places)
-        below = square.sqrt().mul_(self.root).add_(self.epsilon)
-        return torch.div(mean, below, out=below).mul_(-self.rate)
+ABOVE_ZERO = torch.tensor(torch.finfo(torch.float32).tiny)  # so that a weight of 0 has no inner side
 
 
 class TensorMerge:
@@ -62,102 +25,93 @@ class TensorMerge:
 
     def __init__(self, rule: Rule, span: range, task: Dense | Sparse) -> None:
         self.rule, self.span, self.task = rule, span, task
-        self.last: float | None = None  # magnitude above which entries were the largest
+        self.largest = Largest()
 
     def __call__(self, weights: Tensor, movement: Movement, key: int) -> None:
         """Move `weights` [n]. The key is of this merge and this parameter."""
-        if self.rule.selection == "drawn" and self.rule.keep <= SPARSE:
-            self._few(weights, movement, key)
-        elif self.rule.selection == "drawn":
-            self._drawn(weights, movement, key)
-        else:
-            self._largest(weights, movement, key)
+        drawn, few = self.rule.selection == "drawn", self.rule.keep <= SPARSE
+        merge = (self._few_drawn if few else self._drawn) if drawn else self._few_largest if few else self._largest
+        merge(weights, movement, key)
 
-    def _few(self, weights: Tensor, movement: Movement, key: int) -> None:
+    def _few_drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         """Update and pull one after the other, as a rule that draws is linear; only kept entries are touched."""
-        rule, nothing = self.rule, torch.zeros((), device=weights.device)
-        for kept in places(key_of(key, "update"), self.span, rule.keep, weights.device):
-            update = movement.at(kept.within, kept.places).mul_(rule.scale)
-            weights[kept.within].index_add_(0, kept.places, rule.combined(update, nothing))
-        for kept, task in self._few_of_task(key) if rule.alpha else ():
-            block = weights[kept.within]
-            pulled = block.index_select(0, kept.places)
-            pull = rule.combined(torch.zeros_like(pulled), task.float() * rule.scale)
-            _add(pulled, pull, noise(key_of(key, "rounding", kept.key), kept.drawn, weights.device))
-            block.index_copy_(0, kept.places, pulled)
+        (of_update, of_task), (own, others, rounding) = self.rule.shares, three(key)
+        pulls = self._few_of_task(others) if of_task else None
+        for kept in places(own, self.span, self.rule.keep, weights.device):
+            update = movement.few(kept.within, kept.places)
+            block = weights[kept.within].index_add_(0, kept.places, update, alpha=of_update)
+            if pulls is not None:  # while the weights are in the cache
+                at, task = next(pulls)
+                pulled = block.index_select(0, at.places)
+                drawn = noise(rounding + at.key, 0, slice(0, pulled.numel()), weights)
+                block.index_copy_(0, at.places, _add(pulled, task * of_task, drawn))
 
     def _few_of_task(self, key: int) -> Iterator[tuple[Kept, Tensor]]:
+        """Piece by piece, float32."""
         if isinstance(self.task, Sparse):
-            yield from self.task.kept.values()
+            yield from ((kept, values.float()) for kept, values in self.task.kept)
             return
         values = self.task.values
-        for kept in places(key_of(key, "task"), self.span, self.rule.keep, values.device):
-            yield kept, values[kept.within].index_select(0, kept.places)
+        for kept in places(key, self.span, self.rule.keep, values.device):
+            yield kept, values[kept.within].index_select(0, kept.places).float()
 
     def _drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
-        rule, device = self.rule, weights.device
-        for block, within, drawn in Blocks(self.span):
-            update, task = movement.at(within), self.task.at(block, within)
-            if rule.keep < 1:
-                update.mul_(mask(key_of(key, "update", block), drawn, rule.keep, device))
-                if rule.fresh:
-                    task = task * mask(key_of(key, "task", block), drawn, rule.keep, device)
-            if rule.scale != 1:
-                update.mul_(rule.scale)
-                task = task * rule.scale
-            self._move(weights[within], rule.combined(update, task), key_of(key, "rounding", block), drawn)
+        assert isinstance(self.task, Dense)
+        rule, (own, others, rounding) = self.rule, three(key)
+        for _, within, _ in blocks(self.span, PIECE):
+            moved, piece, tasks = movement.at(within), weights[within], self.task.at(within)
+            for block, part, drawn in blocks(self.span[within], BLOCK):
+                update, task = moved[part], tasks[part]
+                if rule.keep < 1:
+                    update.mul_(mask(own, block, drawn, weights, share=rule.keep))
+                    if rule.fresh:
+                        task = task * mask(others, block, drawn, weights, share=rule.keep)
+                self._move(piece[part], rule.combined(update, task), rounding, block, drawn)
 
     def _largest(self, weights: Tensor, movement: Movement, key: int) -> None:
-        rule, count = self.rule, count_of(len(weights), self.rule.keep)
-        kept = find_cut(_Pieces(movement, self.span), count, self.last) if rule.keep < 1 else None
-        self.last = kept and kept.magnitude
-        for block, within, drawn in Blocks(self.span):
-            update = movement.at(within)
-            if kept is not None:
-                update.mul_(kept.largest(update))
-            moved = rule.combined(update, self.task.at(block, within))
-            self._move(weights[within], moved, key_of(key, "rounding", block), drawn)
+        assert isinstance(self.task, Dense)
+        rule, n = self.rule, weights.numel()
+        moved = movement.at(slice(0, n))
+        kept = self.largest.cut(moved, count_of(n, rule.keep)) if rule.keep < 1 else None
+        for block, within, drawn in blocks(self.span, BLOCK):
+            update = moved[within] if kept is None else kept.keep(moved[within])
+            self._move(weights[within], rule.combined(update, self.task.at(within)), key, block, drawn)
 
-    def _move(self, weights: Tensor, by: Tensor, key: int, drawn: slice) -> None:
+    def _few_largest(self, weights: Tensor, movement: Movement, key: int) -> None:
+        """Only entries are touched that are kept of the update or of the task vector."""
+        assert isinstance(self.task, Sparse)
+        ((task, values),) = self.task.kept
+        moved = movement.at(slice(0, weights.numel()))
+        own = self.largest.places(moved, count_of(weights.numel(), self.rule.keep))
+        kept = torch.zeros(weights.numel(), dtype=torch.bool, device=weights.device)
+        kept[own] = True
+        of_task = moved.index_select(0, task.places).mul_(kept[task.places])
+        kept[task.places] = False
+        alone = own[kept[own]]
+        places = torch.cat([task.places, alone])
+        update = torch.cat([of_task, moved.index_select(0, alone)])
+        by = self.rule.combined(update, torch.cat([values.float(), torch.zeros_like(update[len(values) :])]))
+        merged = weights.index_select(0, places)
         if self.rule.alpha:
-            _add(weights, by, noise(key, drawn, weights.device))
+            _add(merged, by, noise_at(key, places + self.span.start))
+        else:
+            merged.add_(by)
+        weights.index_copy_(0, places, merged)
+
+    def _move(self, weights: Tensor, by: Tensor, key: int, block: int, drawn: slice) -> None:
+        if self.rule.alpha:
+            _add(weights, by, noise(key, block, drawn, weights))
         else:
             weights.add_(by)
 
 
-def _add(weights: Tensor, by: Tensor, noise: Tensor) -> None:
+def _add(weights: Tensor, by: Tensor, noise: Tensor) -> Tensor:
     """weights += by, rounded by chance: the noise is as wide as the step to the next number on its side.
 
     Where `by` is 0 nothing moves. Writes to `by`.
     """
-    inward = torch.mul(weights, noise).lt_(0)  # below a power of two numbers lie closer than above it
-    step = weights.view(torch.int32).sub(inward.to(torch.int32)).bitwise_and_(EXPONENT).view(torch.float32)
-    weights.add_(by.addcmul_(step, noise, value=2.0**-23))
-
-
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """A movement block by block, as often as it is gone through."""
-
-    movement: Movement
-    span: range
-
-    def __iter__(self) -> Iterator[Tensor]:
-        return (self.movement.at(within) for _, within, _ in Blocks(self.span))
-
-
-def find_cut(pieces: _Pieces, count: int, last: float | None) -> Cut:
-    """Where the `count` largest magnitudes begin, exactly. It is sought near `last`, where it was, at first."""
-    if not last:
-        return cut(pieces, count)
-    low, high = last / NEAR, last * NEAR
-    above, between = 0, list[Tensor]()
-    for piece in pieces:
-        sizes = piece.abs_()
-        above += int((sizes > high).sum())
-        between.append(sizes[(sizes >= low).logical_and_(sizes <= high)])
-    near, wanted = torch.cat(between), count - above
-    if not 0 < wanted <= len(near):
-        return cut(pieces, count)
-    magnitude = float(near.kthvalue(len(near) - wanted + 1).values)
-    return Cut(magnitude, wanted - int((near > magnitude).sum()))
+    # Below a power of two numbers lie closer than above it: where the noise points to 0, the exponent is that of the
+    # number before. The product's sign bit, shifted, says so, as -1. Comparing would take several times as long.
+    inward = torch.addcmul(ABOVE_ZERO, weights, noise).view(torch.int32).bitwise_right_shift_(31)
+    step = inward.add_(weights.view(torch.int32)).bitwise_and_(EXPONENT).view(torch.float32)
+    return weights.add_(by.addcmul_(step, noise, value=2.0**-23))

@@ -1,0 +1,94 @@
+"""Which entries of a tensor are the largest, step after step: exactly, and without a sort.
+
+They are counted from a magnitude near to where they began at the steps before, or in a sample of the tensor.
+"""
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..weights.sparsify import Cut
+from .draws import BLOCK
+
+NEAR = 1.04  # the factor around a guess within which the least of the largest is sought
+STRIDE = 61  # a sample is each 61st entry, which are in turn in all columns of a matrix, unless it has k * 61
+SAMPLED = 2**14  # entries from which on a sample says enough
+
+
+class Largest:
+    """The largest entries of a tensor that changes little from step to step. What it remembers changes time alone."""
+
+    def __init__(self) -> None:
+        self.least: float | None = None  # of the largest, at the last step
+        self.growth = 1.0  # its ratio to that of the step before
+
+    def cut(self, values: Tensor, count: int) -> Cut:
+        """Where the `count` largest magnitudes of `values` [n] begin."""
+        wanted, near = count, values
+        for low, high in self._brackets(values, count):
+            above, near = _between(values, low, high)
+            if 0 < (wanted := count - above) <= near.numel():
+                break
+        least = self._found(near, wanted)
+        ties = wanted - int((near > least).sum())
+        if ties < int((near == least).sum()):
+            return Cut(float(least), ties)
+        return Cut(float(torch.nextafter(least, -least)), 0)  # just below, so that no ties need be counted
+
+    def places(self, values: Tensor, count: int) -> Tensor:
+        """[count] int64: where they lie. For few entries."""
+        found = torch.empty(0, dtype=torch.int64)
+        for low, _ in self._brackets(values, count):
+            found = _from(values, low)
+            if found.numel() >= count:
+                break
+        sizes = values.index_select(0, found).abs_()
+        least = self._found(sizes, count)
+        larger, tied = sizes > least, sizes == least
+        first_tied = tied.logical_and_(tied.cumsum(0) <= count - larger.sum())
+        return found[larger.logical_or_(first_tied)]
+
+    def _brackets(self, values: Tensor, count: int) -> Iterator[tuple[float, float]]:
+        """Magnitudes between which the least of the largest lies, for all that is known; of the last it is sure."""
+        if values.numel() > SAMPLED:
+            if self.least:
+                guess = self.least * self.growth
+                yield guess / NEAR, guess * NEAR
+            sample = values[::STRIDE].abs().sort(descending=True).values
+            rank = count / values.numel() * len(sample)
+            apart = 4 * math.sqrt(rank) + 1
+            first, last = max(0, int(rank - apart)), min(len(sample) - 1, math.ceil(rank + apart))
+            yield float(sample[last]), float(sample[first])
+        yield 0.0, math.inf
+
+    def _found(self, sizes: Tensor, wanted: int) -> Tensor:
+        least = sizes.kthvalue(sizes.numel() - wanted + 1).values
+        before, self.least = self.least, float(least)
+        self.growth = min(max(self.least / before, 0.8), 1.25) if before else 1.0
+        return least
+
+
+def _between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:
+    """How many magnitudes lie above `high`, and those from `low` to `high`, in order."""
+    if values.device.type != "cpu":
+        sizes = values.abs()
+        return int((sizes > high).sum()), sizes[(sizes >= low).logical_and_(sizes <= high)]
+    above, between = 0, list[Tensor]()
+    for piece in values.split(BLOCK):
+        sizes = np.abs(piece.numpy())  # numpy compares several times faster than torch
+        over, near = sizes > high, sizes >= low
+        above += int(np.count_nonzero(over))
+        between.append(torch.from_numpy(sizes.take(np.flatnonzero(near ^ over))))
+    return above, torch.cat(between)
+
+
+def _from(values: Tensor, low: float) -> Tensor:
+    """Where magnitudes are `low` or larger, in order."""
+    if values.device.type != "cpu":
+        return (values.abs() >= low).nonzero().flatten()
+    pieces = enumerate(values.split(BLOCK))
+    found = [np.flatnonzero(np.abs(piece.numpy()) >= low) + number * BLOCK for number, piece in pieces]
+    return torch.from_numpy(np.concatenate(found))

@@ -1,0 +1,101 @@
+"""What an optimizer would move a parameter by, for a rule to merge."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.optim.adamw import adamw
+
+
+class Movement(Protocol):
+    """Of flat weights, which stand where they stood before. Asked once, for all of it or piece by piece in order."""
+
+    def at(self, within: slice) -> Tensor:
+        """[within], to be written to; it holds until the next piece is asked for."""
+        ...
+
+    def few(self, within: slice, places: Tensor) -> Tensor:
+        """[k] at `places` in `within`: a new tensor."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """A movement that is there."""
+
+    values: Tensor  # [n], and may be written to
+
+    def at(self, within: slice) -> Tensor:
+        return self.values[within]
+
+    def few(self, within: slice, places: Tensor) -> Tensor:
+        return self.values[within].index_select(0, places)
+
+
+@dataclass(frozen=True, slots=True)
+class OfAdam:
+    """The step of torch's AdamW without its weight decay, on tensors that lie one after the other.
+
+    Its own kernel moves the moments of a piece and computes the movement; all of it is then in the processor's cache.
+    Several tensors are one piece.
+    """
+
+    parameters: Sequence[Tensor]
+    states: Sequence[dict[str, Any]]  # of the optimizer, with this step counted
+    group: Mapping[str, Any]
+    spare: Tensor  # as long as the longest piece that is asked for
+
+    def at(self, within: slice) -> Tensor:
+        moved = self.spare[: within.stop - within.start].zero_()
+        self._advance(moved.split([p.numel() for p in self.parameters]) if self._several else [moved], within)
+        return moved
+
+    def few(self, within: slice, places: Tensor) -> Tensor:
+        """Fewer passes: weights that take a step at learning rate 0 are in the cache when those at `places` move."""
+        if self._several:
+            return self.at(within).index_select(0, places)
+        (parameter,), (state,), (first, second) = self.parameters, self.states, self.group["betas"]
+        self._advance([parameter.data.view(-1)[within]], within, rate=0.0)
+        mean, square = (state[m].view(-1)[within].index_select(0, places) for m in ("exp_avg", "exp_avg_sq"))
+        steps = float(state["step"])
+        below = square.sqrt_().mul_((1 - second**steps) ** -0.5).add_(self.group["eps"])
+        return mean.div_(below).mul_(-self.group["lr"] / (1 - first**steps))
+
+    @property
+    def _several(self) -> bool:
+        return len(self.parameters) > 1
+
+    def _advance(self, moved: Sequence[Tensor], within: slice, rate: float | None = None) -> None:
+        """Take the step on `moved` in place of the weights. What has no gradient does not move."""
+        cut = slice(None) if self._several else within
+        flat = [
+            (to, *(x.view(-1)[cut] for x in (p.grad, state["exp_avg"], state["exp_avg_sq"])), state["step"] - 1)
+            for to, p, state in zip(moved, self.parameters, self.states, strict=True)
+            if p.grad is not None
+        ]
+        moved, gradients, means, squares, steps = map(list, zip(*flat, strict=True))
+        group, (first, second) = self.group, self.group["betas"]
+        adamw(
+            *(moved, gradients, means, squares, [], steps),
+            foreach=group["foreach"],
+            capturable=group["capturable"],
+            fused=group["fused"],
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=group["lr"] if rate is None else rate,
+            weight_decay=0.0,
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def begin(state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any]) -> None:
+    """Count a step of torch's AdamW in a parameter's state, which is made as it does where there is none."""
+    if "step" not in state:
+        on_device = group["capturable"] or group["fused"]
+        state["step"] = torch.zeros((), device=parameter.device if on_device else "cpu")
+        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+    state["step"] += 1
