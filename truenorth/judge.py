@@ -21,7 +21,9 @@ JUDGES: Mapping[str, str] = {
     "reward": "truenorth.online.judges.reward:RewardModel",
     "preference": "truenorth.online.judges.preference:PreferenceModel",
     "function": "truenorth.online.judges.function:Function",
+    "chat": "truenorth.online.judges.chat:Chat",
     "world": "truenorth.online.judges.world:World",
+    "person": "truenorth.online.judges.person:Person",
 }
 
 
@@ -124,6 +126,7 @@ class JudgeSettings(Part, abc.ABC):
     """Which judge, and how it is asked. Subclasses are final."""
 
     argument: ClassVar[str] = ""  # the setting that `KIND:VALUE` gives
+    both_orders: ClassVar[bool] = True  # False: P(a beats b) is 1 - P(b beats a) as it stands, and is asked once
     at_once: ClassVar[int] = 1024  # questions that are asked together, and kept on disk before the next ones
 
     attempts: int = setting(3, "times a question is asked before its prompt is left out", source="ours", ge=1)

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ ANSWERS = ["What a gem!", "The soup was cold, and so were we.", "No."]
 PROMPT = [{"role": "user", "content": "How is the Blue Fox?"}]
 
 
-def trained(folder: Path, method: str, *, chat: bool = True, **settings: object) -> Result:
+def trained(folder: Path, method: str, *, chat: bool = True, **settings: Any) -> Result:
     """A tiny judge after two steps of a high learning rate."""
     rows = [
         {"prompt": PROMPT if chat else f"Number {i}?", "chosen": f"{ANSWERS[0]} {i}", "rejected": f"{ANSWERS[1]} {i}"}

@@ -37,15 +37,15 @@ class _Judge:
     kept: Kept | None  # None: nothing is
 
     def __call__(self, prompts: Sequence[Asked], answers: Sequence[Sequence[str]]) -> list[Verdict]:
-        both = self.settings.answers_at_once == 2
-        ask = _pairs if both else _singles
+        pairs = self.settings.answers_at_once == 2
+        ask = _singles if not pairs else _pairs if self.settings.both_orders else _pairs_once
         asked = [ask(prompt, own) for prompt, own in zip(prompts, answers, strict=True)]
         questions = {key_of(question): question for own in asked for question in own.values()}
         found = self._answered(questions)
         verdicts = list[Verdict]()
         for own, of_prompt in zip(answers, asked, strict=True):
             replies = {place: found[key_of(question)] for place, question in of_prompt.items()}
-            verdicts.append(_verdict(replies, len(own), both=both))
+            verdicts.append(_verdict(replies, len(own), pairs=pairs))
         return verdicts
 
     def _answered(self, questions: Mapping[str, Question]) -> dict[str, float | Failed]:
@@ -99,13 +99,19 @@ def _pairs(prompt: Asked, answers: Sequence[str]) -> dict[Place, Question]:
     }
 
 
-def _verdict(replies: Mapping[Place, float | Failed], k: int, *, both: bool) -> Verdict:
+def _pairs_once(prompt: Asked, answers: Sequence[str]) -> dict[Place, Question]:
+    """Every pair in one order, that of the texts: nothing in it tells which answer is expected to win."""
+    return {(i, j): question for (i, j), question in _pairs(prompt, answers).items() if answers[i] < answers[j]}
+
+
+def _verdict(replies: Mapping[Place, float | Failed], k: int, *, pairs: bool) -> Verdict:
     failed = [reply for reply in replies.values() if isinstance(reply, Failed)]
     if failed:
         return Failed(f"{failed[0].reason} ({len(failed)} of {len(replies)} questions without an answer)")
     values = {place: reply for place, reply in replies.items() if not isinstance(reply, Failed)}
-    if not both:
+    if not pairs:
         return Rewards(tuple(values[i, i] for i in range(k)))
+    values = {(j, i): 1 - p for (i, j), p in values.items()} | values  # of pairs that were asked once
     return Wins.of({(i, j): values.get((i, j), 0.5) for i in range(k) for j in range(k)})
 
 

@@ -14,6 +14,7 @@ class World(JudgeSettings):
 
     kind: ClassVar[str] = "world"
     argument: ClassVar[str] = "oracle"
+    both_orders: ClassVar[bool] = False
     oracle: Literal["reward", "tale_wins"] = Field(default="reward", description="of reviews and letters, or of tales")
 
     @property
