@@ -13,6 +13,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner, Result
 
+from tests.online.completion_server import Script, serving
 from truenorth import job, methods, world
 from truenorth.cli import app
 from truenorth.errors import SettingsError
@@ -322,7 +323,36 @@ def test_generate_writes_the_answers_of_each_prompt(tmp_path: Path) -> None:
     assert run(*line, "--out", str(out)).exit_code == 0
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert [row["prompt"] for row in rows] == ["Hello.", "Who is it?"]
-    assert all(len(row["responses"]) == len(row["ended"]) == 2 for row in rows)
+    assert all(len(row["responses"]) == len(row["ended"]) == len(row["log_probs"]) == 2 for row in rows)
+
+
+def test_generate_goes_on_with_what_a_kill_has_left(tmp_path: Path) -> None:
+    model, out = str(world.sft_model()), tmp_path / "answers.jsonl"
+    line = ("generate", "--model", model, "--prompt", "Hello.", "Who is it?", "--k", "2", "--max-new-tokens", "3")
+    run(*line, "--out", str(out))
+    whole = out.read_text()
+    first, second = whole.splitlines(keepends=True)
+    for left in (second, second + first[:20]):  # killed between two lines, and within one
+        out.write_text(left)
+        again = run(*line, "--out", str(out))
+        assert "answers to 1 of 2 prompts already" in again.stderr
+        assert out.read_text() == whole  # to the bit, log-probs too
+    assert "give another --out" in refusal(*line, "--seed", "5", "--out", str(out))
+
+
+def test_generate_asks_a_server_and_keeps_what_it_gave(tmp_path: Path) -> None:
+    out = tmp_path / "answers.jsonl"
+    with serving(Script(faults={'"two"': ["400"]})) as url:
+        asked = ("--plain", "--prompt", "one", "two", "--stop", "x", "y", "--out", str(out))
+        line = ("generate", "--server", url, *asked)
+        assert "1 of 2 prompts without answers (number 2)" in refusal(*line)
+        assert [json.loads(row)["prompt"] for row in out.read_text().splitlines()] == ["one"]
+        assert run(*line).exit_code == 0
+    assert [json.loads(row)["prompt"] for row in out.read_text().splitlines()] == ["one", "two"]
+
+
+def test_settings_of_a_server_need_one() -> None:
+    assert "belong to --server" in refusal("generate", "--model", "m", "--prompt", "a", "--timeout", "3")
 
 
 @pytest.mark.parametrize(("rejected", "code"), [("other", 0), ("same", 1)])

@@ -27,6 +27,7 @@ FLOORS: dict[str, int] = {
             "commands",
             "flags",
             "games_command",
+            "generate_command",
             "planning",
             "names",
             "request",

@@ -10,11 +10,11 @@ from rich.console import Console
 from rich.markup import escape
 from typer.core import TyperGroup
 
-from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SettingsError
+from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SamplerError, SettingsError
 from .flags import FLAGS, GENERATE, INSPECT, MERGE, PLAN, Given, Spread, takes
 from .merges import MERGES
 
-REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError)
+REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError, SamplerError)
 DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
 MAKE, LOOK = "Make", "Look"
 
@@ -160,12 +160,15 @@ def methods(
 @app.command(cls=Spread, rich_help_panel=MAKE, no_args_is_help=True)
 @takes(GENERATE)
 def generate(*, given: Given) -> None:
-    """Answer prompts with a model.
+    """Answer prompts with a model, or with a server of one.
 
     [dim]truenorth generate --model runs/exo/final --prompt "Write a letter." --k 3
-    truenorth generate --model my-sft --prompts prompts.jsonl --out answers.jsonl[/]
+    truenorth generate --model my-sft --prompts prompts.jsonl --out answers.jsonl
+    truenorth generate --model my-sft --server http://localhost:8000/v1 --prompts prompts.jsonl --out answers.jsonl[/]
+
+    A command that was killed goes on with its --out: what is written there is kept.
     """
-    from .commands import generate_command
+    from .generate_command import generate_command
 
     generate_command(given)
 

@@ -10,10 +10,7 @@ from rich.console import Console
 
 from .errors import SettingsError
 from .evaluate.progress import watching
-from .flags import GENERATE, INSPECT, PLAN, Given, settings_of
-from .models.origin import must_exist
-from .online.prompts import as_turn, read_prompts
-from .online.sampling import Prompt, Sampling
+from .flags import INSPECT, PLAN, Given, settings_of
 from .planning import Planned, check, planned_run
 from .request import check_places, file_of, request
 
@@ -159,68 +156,11 @@ def methods_command(name: str | None, *, as_json: bool) -> None:
         Console().print(table_of_merges(merges))
 
 
-def generate_command(given: Given) -> None:
-    """Print the answers to each prompt, or write them as JSON lines."""
-    asked = settings_of(given, GENERATE)
-    sampling = Sampling(
-        **{path.removeprefix("sampling."): v for path, v in asked.items() if path.startswith("sampling.")}
-    )
-    if "run.model" not in asked:
-        raise SettingsError('generate needs --model, for instance --model runs/dpo/final --prompt "Hello"')
-    prompts = _prompts(asked)
-    must_exist(asked["run.model"])
-    quiet_libraries()
-    from .models.load import load_model, load_tokenizer
-    from .online.sampler import generate
-
-    with watching(Console(stderr=True)) as watch:
-        watch.stage("loading the model")
-        trust = bool(asked.get("run.trust_remote_code"))
-        model = load_model(asked["run.model"], trust_remote_code=trust)
-        tokenizer = load_tokenizer(asked["run.model"], trust_remote_code=trust)
-        chat = bool(tokenizer.chat_template) and not asked.get("plain")
-        if chat and any(isinstance(prompt, str) for prompt in prompts):
-            watch.said("Text goes through the chat template as a user's message; --plain leaves it as it is.")
-        watch.stage(f"answering {len(prompts)} prompts, {sampling.k} times each")
-        answers = generate(model, tokenizer, prompts=[as_turn(p) if chat else p for p in prompts], sampling=sampling)
-    rows = [
-        {"prompt": prompt, "responses": [a.text for a in own], "ended": [a.ended for a in own]}
-        for prompt, own in zip(prompts, answers, strict=True)
-    ]
-    _show_answers(rows, asked.get("out"))
-
-
-def _prompts(asked: dict[str, Any]) -> list[Prompt]:
-    """The prompts of --prompt and of the file of --prompts."""
-    prompts: list[Prompt] = list(asked.get("prompt", []))
-    if "prompts" in asked:
-        prompts += read_prompts(Path(asked["prompts"]))
-    if not prompts:
-        raise SettingsError('generate needs --prompt TEXT or --prompts FILE, for instance --prompt "Write a letter."')
-    return prompts
-
-
 def read_text(file: Path) -> str:
     """The text of a file. Raises SettingsError where there is none."""
     if not file.is_file():
         raise SettingsError(f"there is no file {file}.")
     return file.read_text(encoding="utf-8")
-
-
-def _show_answers(rows: Sequence[dict[str, Any]], out: str | None) -> None:
-    if out is not None:
-        from .files import write_text
-
-        write_text(Path(out), "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
-        print(out)
-        return
-    console = Console(highlight=False, soft_wrap=True)
-    for row in rows:
-        prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1].get("content", "")
-        console.print(prompt, style="dim", markup=False)
-        for text, ended in zip(row["responses"], row["ended"], strict=True):
-            console.print(text + ("" if ended else " [...]"), style="bold", markup=False)
-        console.print()
 
 
 def quiet_libraries() -> None:

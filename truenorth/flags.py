@@ -37,6 +37,7 @@ class Flag:
 
 
 DATA, LENGTH, TRAINING, MACHINE = "Model and data", "Rows", "Training", "Machine and files"
+SAMPLING, SERVER = "Sampling", "Server"
 FLAGS: tuple[Flag, ...] = (
     Flag("model", "run.model", metavar="MODEL", panel=DATA, short="-m"),
     Flag("data", "run.data", "preference data: files, folders or hub names", "DATA ...", panel=DATA, short="-d"),
@@ -89,15 +90,23 @@ GENERATE: tuple[Flag, ...] = (
     Flag(
         "prompts", "prompts", "a file of prompts: .txt (one a line), or .jsonl with `prompt`", "FILE", panel="Options"
     ),
-    Flag("out", "out", "write JSON lines there in place of the screen", "FILE", panel="Options", short="-o"),
+    Flag("out", "out", "write JSON lines there as answers come; go on with what is there", "FILE", panel="Options",
+         short="-o"),
     Flag("plain", "plain", "leave the chat template out", kind="boolean", panel="Options"),
-    Flag("k", "sampling.k", panel="Sampling", short="-k"),
-    Flag("temperature", "sampling.temperature", panel="Sampling"),
-    Flag("top-p", "sampling.top_p", panel="Sampling"),
-    Flag("max-new-tokens", "sampling.max_new_tokens", panel="Sampling"),
-    Flag("seed", "sampling.seed", panel="Sampling"),
-    replace(FLAGS[7], panel="Options"),
-)
+    Flag("k", "sampling.k", panel=SAMPLING, short="-k"),
+    Flag("temperature", "sampling.temperature", panel=SAMPLING),
+    Flag("top-p", "sampling.top_p", panel=SAMPLING),
+    Flag("max-new-tokens", "sampling.max_new_tokens", panel=SAMPLING),
+    Flag("seed", "sampling.seed", panel=SAMPLING),
+    Flag("stop", "sampling.stop", "end an answer before any of these texts", "TEXT ...", "none", SAMPLING),
+    Flag("stop-tokens", "sampling.stop_tokens", "end an answer with any of these tokens", "ID ...", "none", SAMPLING),
+    Flag("server", "server.url", "ask a completion server; --model then gives the tokenizer", "URL", panel=SERVER),
+    Flag("served-model", "completions.model", "the server's name of the model", "NAME", "the first it has", SERVER),
+    Flag("concurrency", "completions.concurrency", "requests under way at once", "N", "16", SERVER),
+    Flag("timeout", "server.timeout_seconds", "that the server may be silent for", "SECONDS", "600", SERVER),
+    Flag("key-variable", "server.key_variable", "environment variable with the server's key", "NAME", "none", SERVER),
+    *(replace(flag, panel="Options") for flag in FLAGS if flag.name == "trust-remote-code"),
+)  # fmt: skip
 MERGE: tuple[Flag, ...] = (
     Flag("models", "models", "folders or hub names of models or adapters", "MODEL ...", panel="Options"),
     Flag("base", "base", "the model that they were trained from, where the merge needs it", "MODEL", panel="Options"),
@@ -128,9 +137,10 @@ PLAN: tuple[Flag, ...] = (
         for name in Planned.model_fields
     ),
 )
-MANY = frozenset(
+MANY = frozenset(  # take several values after one flag
     {"--data", "-d", "--eval-data", "--columns", "--set", "-s", "--prompt", "-p", "--models"}
-)  # take several values after one flag
+    | {"--stop", "--stop-tokens"}
+)
 METAVARS = {"integer": "N", "number": "X", "string": "TEXT"}
 ROWS: Mapping[str, Mapping[str, Any]] = {
     f"{owner}.{row['name']}": row
