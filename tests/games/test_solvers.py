@@ -133,6 +133,13 @@ def test_mpo_with_reward_transformation_is_mpo_at_a_longer_step_and_inpo(
     same(after("inpo", drawn, alpha=alpha, eta=shorter), mpo, atol=1e-14)
 
 
+@pytest.mark.parametrize("name", ["mpo_rt", "inpo", "comal"])
+@given(drawn=states(), alpha=alphas)
+@settings(max_examples=15)
+def test_default_steps_are_those_of_mpo_carried_over(name: str, drawn: Drawn, alpha: float) -> None:
+    same(after(name, drawn, alpha=alpha), after("mpo", drawn, alpha=alpha))
+
+
 @given(states(), etas)
 @settings(max_examples=50)
 def test_sppo_is_mirror_descent(drawn: Drawn, eta: float) -> None:
