@@ -88,7 +88,8 @@ def test_nothing_slow_is_imported_for_help_or_a_typo(line: list[str]) -> None:
 def test_help_lists_every_command() -> None:
     text = run("--help").stdout
     assert all(
-        name in text for name in ("train", "inspect", "methods", "merge", "generate", "report", "demo", "--version")
+        name in text
+        for name in ("train", "inspect", "methods", "merge", "games", "generate", "report", "demo", "--version")
     )
 
 
