@@ -50,22 +50,37 @@ def points(
             model=SFT, data=[DataSource(path=str(rows[0]))], out=Path(out), seed=seed, max_steps=max(at),
             batch_size=batch_size, max_length=MAX_LENGTH, precision="float32", tokens_per_micro_batch=8192,
         )  # fmt: skip
-        tokenizer, settings = load_tokenizer(SFT), data_settings(recipe, run)
-        data, unseen = (None if f is None else prepare([(str(f), 1.0)], tokenizer, settings=settings) for f in rows)
-        assert data is not None
-        session = begin(recipe, run, (data, unseen), saved=None, watch=Silent())
-        never = max(at) + 1
-        plan = Plan(
-            steps=session.steps, references=session.references, update=recipe.update, out=run.out,
-            save_every=never, keep_checkpoints=1, eval_every=never,
-        )  # fmt: skip
-        progress, found = Progress(budget=session.budget, identity="claims"), list[Point]()
-        for step in sorted(at):
-            progress = train([session.player], replace(plan, stop_after=step), progress).progress
-            if progress.step < step:  # asked to end, which the loop does after a step
-                raise SystemExit(f"Stopped at step {progress.step} of {step}. This run starts again; others are kept.")
-            found.append(look(session, {"step": step, "tokens": progress.tokens}))
-        return found
+        return stops(recipe, run, rows, at=at, look=look)
+
+
+def stops(
+    recipe: Recipe,
+    run: Run,
+    rows: tuple[Path, Path | None],
+    *,
+    at: Sequence[int],
+    look: Look,
+    began: Callable[[Session], None] = lambda _: None,
+) -> list[Point]:
+    """The same of a run that is given; `began` sees its session before the first step."""
+    tokenizer, settings = load_tokenizer(SFT), data_settings(recipe, run)
+    data, unseen = (None if f is None else prepare([(str(f), 1.0)], tokenizer, settings=settings) for f in rows)
+    assert data is not None
+    run.out.mkdir(exist_ok=True)
+    session = begin(recipe, run, (data, unseen), saved=None, watch=Silent())
+    began(session)
+    never = max(at) + 1
+    plan = Plan(
+        steps=session.steps, references=session.references, update=recipe.update, out=run.out,
+        save_every=never, keep_checkpoints=1, eval_every=never,
+    )  # fmt: skip
+    progress, found = Progress(budget=session.budget, identity="claims"), list[Point]()
+    for step in sorted(at):
+        progress = train([session.player], replace(plan, stop_after=step), progress).progress
+        if progress.step < step:  # asked to end, which the loop does after a step
+            raise SystemExit(f"Stopped at step {progress.step} of {step}. This run starts again; others are kept.")
+        found.append(look(session, {"step": step, "tokens": progress.tokens}))
+    return found
 
 
 def once(file: Path, make: Callable[[], Any]) -> Any:
