@@ -100,6 +100,7 @@ GENERATE: tuple[Flag, ...] = (
     Flag("seed", "sampling.seed", panel=SAMPLING),
     Flag("stop", "sampling.stop", "end an answer before any of these texts", "TEXT ...", "none", SAMPLING),
     Flag("stop-tokens", "sampling.stop_tokens", "end an answer with any of these tokens", "ID ...", "none", SAMPLING),
+    Flag("continuous", "continuous", "transformers' continuous batching: for GPUs", panel=SAMPLING, kind="boolean"),
     Flag("server", "server.url", "ask a completion server; --model then gives the tokenizer", "URL", panel=SERVER),
     Flag("served-model", "completions.model", "the server's name of the model", "NAME", "the first it has", SERVER),
     Flag("concurrency", "completions.concurrency", "requests under way at once", "N", "16", SERVER),

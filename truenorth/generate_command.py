@@ -84,6 +84,8 @@ def _answers_file(asked: Mapping[str, Any], prompts: Sequence[Prompt], sampling:
     if "out" not in asked:
         return None
     made: dict[str, Any] = {"k": sampling.k, "seed": sampling.seed, "plain": bool(asked.get("plain"))}
+    if asked.get("continuous"):
+        made["continuous"] = True
     if "server.url" in asked:
         made |= {"server": asked["server.url"], "served_model": asked.get("completions.model", "")}
     if "run.model" in asked:
@@ -113,7 +115,14 @@ def _ready(
 
     assert tokenizer is not None, "there is a model where there is no server"
     watch.stage("loading the model")
-    return Local(load_model(asked["run.model"], trust_remote_code=trust), tokenizer), put
+    model = load_model(asked["run.model"], trust_remote_code=trust)
+    if asked.get("continuous"):
+        from .online.continuous import Continuous, unfit
+
+        if not (reason := unfit(model)):
+            return Continuous(model, tokenizer), put
+        watch.said(f"transformers' continuous batching cannot answer for this model ({reason}); plain decoding does.")
+    return Local(model, tokenizer), put
 
 
 def _tokenizer(model: str, *, trust: bool, watch: Watch) -> "PreTrainedTokenizerBase":
