@@ -1,19 +1,6 @@
-"""Judges for tests, named on command lines of processes that import them."""
-
-from typing import Any
+"""A judge that a test names by its import path."""
 
 
-def brief(prompt: Any, answer: str) -> float:
-    """The fewer vowels the better; of words with an x it cannot say."""
+def length(prompt: object, answer: str) -> float:
     del prompt
-    if "x" in answer:
-        raise ValueError("I cannot read an x")
-    return -float(sum(answer.count(vowel) for vowel in "aeiou"))
-
-
-def rounder(prompt: Any, a: str, b: str) -> float:
-    """P(a beats b): o beats e, e beats a, a beats o."""
-    del prompt
-    first, second = (max("aeo", key=text.count) for text in (a, b))
-    beats = {("o", "e"), ("e", "a"), ("a", "o")}
-    return 0.5 if first == second else 0.9 if (first, second) in beats else 0.1
+    return float(len(answer))

@@ -325,3 +325,16 @@ def test_a_kill_leaves_nothing_at_out_and_the_next_try_takes_its_remains_away(tm
     assert not (tmp_path / "out").exists()
     merge("soup", [a, b], out=tmp_path / "out")
     assert not remains.exists()
+
+
+@pytest.mark.parametrize("how", ["expo", "ties"])
+def test_a_model_is_not_its_own_base(tmp_path: Path, how: str) -> None:
+    a, _, _ = three(tmp_path)
+    with pytest.raises(SettingsError, match="is --base and among --models"):
+        merge(how, [a], base=tmp_path / "b" / ".." / "a", out=tmp_path / "out")
+
+
+def test_a_model_is_not_merged_with_itself(tmp_path: Path) -> None:
+    a, _, _ = three(tmp_path)
+    with pytest.raises(SettingsError, match="stands twice"):
+        merge("soup", [a, a], out=tmp_path / "out")

@@ -9,16 +9,19 @@ By judge maximises the mean reward of answers that the merge itself draws, of wh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field, model_validator
 
 from .ascent import Found, climb, search
+from .data.files import must_exist
 from .errors import SettingsError
 from .merges.hma import HMA
+from .online.prompts import read_prompts
 from .online.sampling import Sampling
-from .settings import Settings, setting
+from .settings import Settings, find, setting
 from .weights.merge import Merge
 
 if TYPE_CHECKING:
@@ -46,6 +49,20 @@ class Fit(Settings):
         if (self.prompts is None) != (self.judge is None):
             raise SettingsError("--fit-prompts needs a --judge of the answers to them: package.module:function.")
         return self
+
+    def check(self) -> None:
+        """Raise DataError or SettingsError for a file, or a judge, that is not there. Imports no torch."""
+        if self.data is not None:
+            must_exist(self.data)
+        check_asked(self.judge, self.prompts)
+
+
+def check_asked(judge: object, prompts: object) -> None:
+    """Raise where a judge that is named cannot be imported, or a file of prompts not be read."""
+    if isinstance(prompts, str | Path):
+        read_prompts(Path(prompts))
+    if isinstance(judge, str):
+        find(judge)
 
 
 @dataclass(frozen=True, slots=True)

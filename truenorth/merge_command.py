@@ -32,10 +32,12 @@ def merge_command(how: str, given: Given, *, sets: Sequence[str]) -> None:
 
 def _merge(how: str, asked: Mapping[str, Any], settings: Mapping[str, object]) -> None:
     made = merge_of(how, **settings)
-    measured = [name for name in asked if name.startswith("measured.")]
-    if measured or "keep_all" in asked:
-        flags = ", ".join(f"--{name.removeprefix('measured.').replace('_', '-')}" for name in [*measured, "keep_all"])
-        raise SettingsError(f"{flags}: these are for a --sweep, for instance --sweep alpha=0..1.")
+    idle = [name for name in asked if name.startswith("measured.") or name == "keep_all"]
+    if "fit.prompts" not in asked:
+        idle += [name for name in asked if name.startswith("sampling.") or name == "judge"]
+    if idle:
+        flags = ", ".join(f"--{name.partition('.')[2] or name}".replace("_", "-") for name in idle)
+        raise SettingsError(f"{flags}: for a --sweep alone, which measures; for instance --sweep alpha=0..1.")
     merging = checked(made, asked["models"], out=asked["out"], base=asked.get("base"), dtype=asked.get("dtype"))
     fitter, outcome = fitter_of(merging, _fit(asked)), merging.outcome()
     console = Console(stderr=True)

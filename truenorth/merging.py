@@ -114,7 +114,17 @@ def fitting_together(
         raise SettingsError(f"dtype must be one of {', '.join(FLOATS.values())}, got {dtype!r}.")
     for path in [*models, *([base] if base is not None else [])]:
         must_exist(str(path))
+    _refuse_repeated(models, base)
     return Merging(how, tuple(map(str, models)), str(base) if base is not None else None, out, dtype)
+
+
+def _refuse_repeated(models: Sequence[str | Path], base: str | Path | None) -> None:
+    """Raise SettingsError where one folder is given twice: nothing would be merged."""
+    places = [Path(path).expanduser().resolve() for path in models]
+    if base is not None and Path(base).expanduser().resolve() in places:
+        raise SettingsError(f"{base} is --base and among --models: what it learned beyond itself is nothing.")
+    if len(set(places)) < len(places):
+        raise SettingsError(f"a model stands twice among --models: {', '.join(map(str, models))}.")
 
 
 def fitter_of(merging: Merging, fit: Fit | None) -> Fitter | None:
@@ -122,6 +132,7 @@ def fitter_of(merging: Merging, fit: Fit | None) -> Fitter | None:
     if fit is None:
         return None
     check_fit(merging.how)
+    fit.check()
     assert merging.base is not None
     return Fitter(merging.models[0], merging.base, fit)
 
@@ -129,9 +140,12 @@ def fitter_of(merging: Merging, fit: Fit | None) -> Fitter | None:
 def setting_of(key: str, value: str) -> tuple[str, object]:
     """`--set KEY=VALUE` as a name and a value."""
     try:
-        return key, scalar(value)
+        found = scalar(value)
     except SettingsError as error:
         raise SettingsError(f"--set {key}: {error}") from error
+    if isinstance(found, str) and "," in found:
+        raise SettingsError(f"--set {key}={value}: a list is written in brackets, --set {key}=[{value}].")
+    return key, found
 
 
 def describe(name: str) -> dict[str, Any]:

@@ -145,8 +145,8 @@ def test_hma_is_fitted_at_each_value(given: dict[str, Any], tmp_path: Path) -> N
 def test_wrong_use_is_refused(
     given: dict[str, Any], tmp_path: Path, over: str, more: dict[str, Any], message: str
 ) -> None:
+    asked: dict[str, Any] = {"out": tmp_path / "out", **given, **more}
     with pytest.raises(SettingsError) as caught:
-        asked: dict[str, Any] = {"out": tmp_path / "out", **given, **more}
         sweep("expo", over=over, **asked)
     assert message in str(caught.value)
     assert not (tmp_path / "out").exists()

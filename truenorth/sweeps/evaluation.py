@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from ..data.files import identity, must_exist
 from ..errors import SettingsError
+from ..fitting import check_asked
 from ..online.sampling import Sampling
 from ..settings import Settings, setting
 
@@ -42,10 +43,11 @@ class Evaluation(Settings):
         return self
 
     def check(self) -> None:
-        """Raise DataError for files that are not there. Imports no torch."""
+        """Raise DataError or SettingsError for files, or a judge, that are not there. Imports no torch."""
         for path in (self.eval_data, self.ability_data):
             if path is not None:
                 must_exist(path)
+        check_asked(self.judge, self.prompts)
 
     def yardstick(self, model: str) -> "Yardstick":
         """What measures a model, its rows in the tokens of `model`."""
