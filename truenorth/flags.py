@@ -111,7 +111,8 @@ GENERATE: tuple[Flag, ...] = (
 MERGE: tuple[Flag, ...] = (
     Flag("models", "models", "folders or hub names of models or adapters", "MODEL ...", panel="Options"),
     Flag("base", "base", "the model that they were trained from, where the merge needs it", "MODEL", panel="Options"),
-    Flag("out", "out", "folder of the result; must not exist", "DIR", panel="Options", short="-o"),
+    Flag("out", "out", "folder of the result: a new one, or that of a sweep that goes on", "DIR", panel="Options",
+         short="-o"),
     Flag("dtype", "dtype", "what it is stored as: bfloat16, float16, float32", "DTYPE", "the first's", "Options"),
     Flag("fit-data", "fit.data", "find hma's ratios: rows whose best answers are to be likely", "DATA", panel="Fit"),
     Flag("fit-prompts", "fit.prompts", "find them by --judge's rewards of answers to these", "FILE", panel="Fit"),

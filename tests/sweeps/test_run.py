@@ -86,10 +86,12 @@ def test_a_killed_sweep_goes_on_with_what_it_has(
     file = tmp_path / "out/sweep.jsonl"
     assert len(file.read_text().splitlines()) == 1 + 3
     file.write_text(file.read_text() + '{"point": "alpha=0", "ro')  # what a kill cuts
+    (tmp_path / "out/.merged").mkdir()
+    (tmp_path / "out/.merged/model.safetensors").write_text("what a kill leaves")
     with monkeypatch.context() as patch:
         patch.setattr(Yardstick, "of", killing(2))  # no more than are left
         assert swept(given, tmp_path / "out") == whole
-    assert (tmp_path / "out/sweep.html").read_text().count("alpha=0.5") > 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["sweep.html", "sweep.jsonl"]
     assert file.read_text() == (tmp_path / "whole/sweep.jsonl").read_text()
 
 

@@ -104,6 +104,7 @@ class Sweep:
             said("measuring")
             return yardstick.of(self.models[name])
         merging = self.merges[name]
+        shutil.rmtree(merging.out, ignore_errors=True)  # what a kill has left: its numbers are not there
         try:
             merging = merging.fitted(fitter)
             said("merging")
