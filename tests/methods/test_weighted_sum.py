@@ -29,6 +29,7 @@ OF_PAIRS = [  # all whose contract PAIRS, with rewards, fulfils
     for name in METHODS
     if (objective := recipe(name).objective).candidates in ((2, 2), (2, None))
     and objective.reads <= {"rewards"}
+    and objective.score_head is None
     and not objective.columns
     and set(objective.references) <= {"initial"}
 ]
@@ -246,3 +247,8 @@ def test_settings_that_are_described_are_those_that_set_takes():
 def test_credits_follow_the_objective_and_not_its_name():
     whole = override(recipe("dpo + 0.2*simpo"), "simpo.weight", 0.7).replace(method="mine")
     assert [(weight, name) for weight, name, *_ in credits_of(whole)] == [(1.0, "dpo"), (0.7, "simpo")]
+
+
+def test_a_judge_is_no_part_of_a_sum():
+    with pytest.raises(SettingsError, match="Reward trains a judge"):
+        recipe("dpo + reward")

@@ -50,3 +50,11 @@ def test_an_adapter_that_is_no_lora_is_refused(tmp_path: Path) -> None:
 def test_lora_on_modules_that_are_not_there_is_refused() -> None:
     with pytest.raises(ModelError, match="LoRA does not fit"):
         with_lora(tiny_model(), rank=2, alpha=4, targets=["no_such_module"], dropout=0.0)
+
+
+def test_a_reward_model_is_no_policy(tmp_path: Path) -> None:
+    config = tiny_model("llama").config
+    config.architectures = ["LlamaForSequenceClassification"]
+    config.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="has no LM head"):
+        load_model(str(tmp_path))

@@ -211,3 +211,17 @@ def test_held_out_accuracy_past_its_peak_names_the_step_of_the_peak() -> None:
         return {f"rewards/accuracies{end}": accuracy + by for end, by in (("", 0), ("/low", -0.02), ("/high", 0.02))}
 
     assert "--max-steps 40" in found(changed(turn), "Past the best checkpoint").setting
+
+
+@pytest.mark.parametrize(
+    ("error", "sure", "level", "title"),
+    [
+        (0.02, 0.9, "good", "Sure as often as right"),
+        (0.1, 0.9, "watch", "The judge is too sure of itself"),
+        (0.3, 0.99, "problem", "The judge is too sure of itself"),
+        (0.1, 0.7, "watch", "The judge is less sure than it could be"),
+    ],
+)
+def test_calibration_of_a_judge_is_graded_by_its_error(error: float, sure: float, level: str, title: str) -> None:
+    judged: Metrics = {"judge/calibration_error": error, "judge/confidence": sure, "judge/accuracies": 0.8}
+    assert found(changed(always(judged, "eval")), title).level == level

@@ -4,9 +4,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ..train.evidence import Record, number, series
+from .calibration import PREFIX
 from .plots import Chart, Colour, Line
 
-BOOKKEEPING = frozenset({"step", "split", "tokens", "seconds", "prompts", "count", "epoch"})  # no curves
+BOOKKEEPING = frozenset(
+    {"judge/confidence", "step", "split", "tokens", "seconds", "prompts", "count", "epoch"}
+)  # no curves
 EXACT = frozenset({"learning_rate"})  # set, not measured
 BOUNDS = ("/low", "/high")  # of an evaluation's interval
 
@@ -31,6 +34,18 @@ def _of_each_kind(name: str) -> tuple[tuple[str, str, Colour], ...]:
 PLAN = (
     Planned("Loss", "nats per prompt", (("loss", "loss", "plain"),)),
     Planned("Accuracy", "pairs ranked as the data do", (("rewards/accuracies", "accuracy", "plain"),), True, 0.5),
+    Planned(
+        "Accuracy over all pairs",
+        "held-out pairs ranked as the data do",
+        (("judge/accuracies", "accuracy", "plain"),),
+        True,
+    ),
+    Planned(
+        "Calibration error",
+        "distance between sure and right",
+        (("judge/calibration_error", "error", "plain"),),
+        True,
+    ),
     Planned("Reward margin", "chosen minus rejected", (("rewards/margins", "margin", "plain"),), level=0.0),
     Planned("Distance from the reference", "KL on own samples, nats", (("kl/sampled", "KL", "plain"),)),
     Planned("Drift from the reference", "log-ratio on the rows, nats", (("kl/initial", "drift", "plain"),), level=0.0),
@@ -92,4 +107,4 @@ def _other_metrics(records: Sequence[Record]) -> list[str]:
     """Metrics that the plan does not know, in alphabetical order."""
     known = BOOKKEEPING | {metric for planned in PLAN for metric, _, _ in planned.metrics}
     logged = {name for record in records for name, value in record.items() if number(value) == number(value)}
-    return sorted(name for name in logged - known if not name.endswith(BOUNDS))
+    return sorted(name for name in logged - known if not name.endswith(BOUNDS) and not name.startswith(PREFIX))

@@ -13,7 +13,8 @@ from .artifacts import Artifacts, BeforeAfter
 from .intervals import proportion
 
 ACCURACY = ("rewards/accuracies", "accuracy")  # as metrics.jsonl names it, and as people do
-SHARES = ("accurac", "rate", "share")  # a metric whose name holds one of these lies in [0, 1] and is shown in percent
+# A metric whose name holds one of these lies in [0, 1] and is shown in percent.
+SHARES = ("accurac", "rate", "share", "confidence", "calibration")
 BOUNDS = ("/low", "/high")
 
 
@@ -215,6 +216,9 @@ TITLES = {
     "loss": "Held-out loss",
     "rewards/margins": "Reward margin",
     "kl/sampled": "Distance from the reference",
+    "judge/accuracies": "Accuracy over all pairs",
+    "judge/confidence": "How sure the judge is",
+    "judge/calibration_error": "Calibration error",
 }
 
 

@@ -9,9 +9,10 @@ from ..train.diagnosis import diagnose
 from ..train.evidence import Finding
 from . import headline
 from .artifacts import Artifacts, Citation, read
+from .calibration import Reliability, reliability
 from .charts import charts
 from .page import environment, flat, say
-from .plots import svg
+from .plots import Chart, svg
 from .samples import diagnose_samples
 
 LEVELS = ("problem", "watch", "good")
@@ -50,12 +51,22 @@ def render(artifacts: Artifacts) -> str:
         findings=found,
         verdict=headline.verdict(found),
         before_after=[row for part in measured for row in headline.told(part)],
-        charts=[(chart, Markup(svg(chart))) for chart in charts(artifacts.records)],
+        charts=_drawn(artifacts),
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),
         provenance=_provenance(artifacts),
         citations=[_citation(c) for c in summary.citations],
     )  # fmt: skip
+
+
+def _drawn(artifacts: Artifacts) -> list[tuple[Chart | Reliability, Markup]]:
+    """The curves, and of a judge whether it is right as often as it says."""
+    drawn: list[tuple[Chart | Reliability, Markup]] = [
+        (chart, Markup(svg(chart))) for chart in charts(artifacts.records)
+    ]
+    if (bins := reliability(artifacts.records)) is not None:
+        drawn.append((bins, Markup(bins.svg())))
+    return drawn
 
 
 def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:

@@ -51,6 +51,7 @@ class WeightedSum(Objective):
         _refuse_labels_unread(self.objectives)
         _refuse_mixed_references(self.objectives)
         _refuse_several_heads(self.objectives)
+        _refuse_judges(self.objectives)
         return self
 
     @property
@@ -75,6 +76,10 @@ class WeightedSum(Objective):
     @property
     def reads(self) -> frozenset[Reads]:
         return frozenset[Reads]().union(*(part.reads for part in self.objectives))
+
+    @property
+    def reads_if_given(self) -> frozenset[Reads]:
+        return frozenset[Reads]().union(*(part.reads_if_given for part in self.objectives)) - self.reads
 
     @property
     def candidates(self) -> tuple[int, int | None]:
@@ -159,6 +164,13 @@ def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
 
 def _union(parts: Sequence[Objective], names: Callable[[Objective], tuple[str, ...]]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for part in parts for name in names(part)))
+
+
+def _refuse_judges(parts: Sequence[Objective]) -> None:
+    """Raise SettingsError where a part trains a judge: its scores are no log-probs."""
+    judges = [part.name for part in parts if part.score_head is not None]
+    if judges:
+        raise SettingsError(f"{judges[0]} trains a judge, whose scores no other loss reads: it is no part of a sum.")
 
 
 def _refuse_several_heads(parts: Sequence[Objective]) -> None:

@@ -50,6 +50,11 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
         config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
         if getattr(config, "quantization_config", None) is not None:
             raise ModelError(f"{source} is quantised; TrueNorth trains unquantised weights. Give the original model.")
+        if any("ForSequenceClassification" in name for name in config.architectures or ()):
+            raise ModelError(
+                f"{source} is a sequence classifier, such as a reward model: it has no LM head, and would get "
+                "a random one. Give the language model that it was made of."
+            )
         model = AutoModelForCausalLM.from_pretrained(
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )

@@ -36,6 +36,9 @@ DRIFT_SEVERE = 2.0
 LAGS = 0.1  # training accuracy above held-out accuracy
 LAGS_FAR = 0.2
 PAST_PEAK = 0.05  # held-out accuracy below its own best
+CALIBRATION = ("calibration_error", "confidence", "accuracies")
+MISCALIBRATED = 0.07  # mean distance of sure from right: a few hundred pairs in ten bins show half of it by chance
+MISCALIBRATED_FAR = 0.15
 CHANCE_MOST = 0.6  # an accuracy above this is read as learning even where few rows leave the interval wide
 
 
@@ -183,7 +186,7 @@ def accuracy(evidence: Evidence) -> Finding | None:
         where, value, bounds = "training", change.end, (change.end - 2 * change.error, change.end + 2 * change.error)
     else:
         return None
-    said = f"The policy prefers the chosen response in {percent(value)} of the {where} pairs"
+    said = f"The model prefers the chosen response in {percent(value)} of the {where} pairs"
     interval = f"(95\u202f%: {percent(bounds[0])} to {percent(bounds[1])})"
     if bounds[1] < 0.5:
         sentence = f"{said} {interval}, less often than a coin would: chosen and rejected may be reversed."
@@ -219,6 +222,24 @@ def generalization(evidence: Evidence) -> Finding | None:
     return Finding("good", "What is learnt carries over", f"{said}.")
 
 
+def calibration(evidence: Evidence) -> Finding | None:
+    """Of a judge that is trained: whether it is right as often as it is sure, on held-out pairs."""
+    error, sure, right = (evidence.held_out(f"judge/{name}").values for name in CALIBRATION)
+    if not error or not sure or not right:
+        return None
+    said = (
+        f"On held-out pairs the judge is {percent(sure[-1])} sure on average and right in {percent(right[-1])}; the "
+        f"calibration error is {percent(error[-1])}."
+    )
+    if error[-1] <= MISCALIBRATED:
+        return Finding("good", "Sure as often as right", said)
+    level = "problem" if error[-1] >= MISCALIBRATED_FAR else "watch"
+    if sure[-1] > right[-1]:
+        setting = f"fewer steps (--epochs, --max-steps), more rows, or {evidence.lower_rate()}"
+        return Finding(level, "The judge is too sure of itself", said, setting)
+    return Finding(level, "The judge is less sure than it could be", said, f"more steps, or {evidence.higher_rate()}")
+
+
 CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     stability.learning_rate,
     stability.clipping,
@@ -228,6 +249,7 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     divergence,
     saturation,
     lengths,
+    calibration,
     stability.stuck,
 )
 OF_THE_WAY = (accuracy, generalization, divergence, stability.stuck)  # from the start, which a moving reference leaves

@@ -144,6 +144,8 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
         metrics["degrees/accuracy"] = (logits.argmax(-1) == levels).float().mean((1, 2))
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
+    if objective.score_head is not None:  # there are no log-probs
+        return {name: values for name, values in metrics.items() if not name.startswith("logps/")}
     return metrics
 
 
