@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import SettingsError
 from ..files import write_text
-from .sampling import Prompt, Response
+from .sampling import Prompt, Response, total_log_probs
 
 Row = dict[str, Any]
 
@@ -73,8 +73,8 @@ def row_of(place: int, prompt: Prompt, responses: Sequence[Response], made: Mapp
     """A prompt and its K answers. `log_probs` are nats of each whole answer under the distribution drawn from."""
     row: Row = {"place": place, "prompt": prompt, "responses": [r.text for r in responses]}
     row["ended"] = [r.ended for r in responses]
-    if all(r.log_probs is not None for r in responses):
-        row["log_probs"] = [sum(r.log_probs or ()) for r in responses]
+    if (nats := total_log_probs(responses)) is not None:
+        row["log_probs"] = list(nats)
     return row | {"made": dict(made)}
 
 

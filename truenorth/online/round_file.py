@@ -27,6 +27,7 @@ class RoundRow:
     place: int  # of the prompt in the round
     tokens: tuple[tuple[int, ...], ...] | None = None  # [K] as they were drawn; None: known as text only
     ended: tuple[bool, ...] | None = None  # [K] by the model itself; None: not known
+    log_probs: tuple[float, ...] | None = None  # [K] nats under the distribution drawn from; None: not known
     made: Mapping[str, Any] = field(default_factory=dict[str, Any])  # how: round, seed, temperature, ...
 
     @classmethod
@@ -137,11 +138,12 @@ def _row(line: str, where: str, number: int) -> RoundRow:
             f"{where}: needs `prompt`, `responses`, and `scores` or `wins` of each ({error!r}), got {line[:80]!r}."
         ) from error
     row = RoundRow.judged(verdict, prompt=prompt, responses=responses, place=int(data.get("place", number - 1)))
-    tokens, ended = data.get("tokens"), data.get("ended")
+    tokens, ended, log_probs = data.get("tokens"), data.get("ended"), data.get("log_probs")
     return replace(
         row,
         scores=tuple(data.get("scores", row.scores)),
         tokens=None if tokens is None else tuple(map(tuple, tokens)),
         ended=None if ended is None else tuple(ended),
+        log_probs=None if log_probs is None else tuple(log_probs),
         made=data.get("made", {}),
     )

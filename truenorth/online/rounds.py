@@ -13,7 +13,7 @@ from ..judge import Asked, Failed, Judge
 from ..processes import ALONE, Group
 from ..schedule import Rounds
 from .round_file import RoundFile, RoundRow, Written
-from .sampling import Response, Sampler, Sampling
+from .sampling import Response, Sampler, Sampling, total_log_probs
 
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
 
@@ -119,6 +119,7 @@ class Play:
                     place=place,
                     tokens=tuple(r.tokens for r in responses) if all(r.tokens for r in responses) else None,
                     ended=tuple(r.ended for r in responses),
+                    log_probs=total_log_probs(responses),
                     made=made,
                 )
             )

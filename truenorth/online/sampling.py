@@ -42,6 +42,12 @@ class Response:
     # None: not known. What training needs is scored again by its own engine, without temperature and top-p.
 
 
+def total_log_probs(responses: Sequence[Response]) -> tuple[float, ...] | None:
+    """[K] nats of each whole answer under the distribution that it was drawn from; None where one is not known."""
+    known = [response.log_probs for response in responses if response.log_probs is not None]
+    return tuple(sum(nats) for nats in known) if len(known) == len(responses) else None
+
+
 class Sampler(Protocol):
     """Something that answers prompts: a model in memory, or a server."""
 
