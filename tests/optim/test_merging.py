@@ -8,7 +8,7 @@ import torch
 
 from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.optim import merging
-from truenorth.optim.draws import BLOCK, key_of, places
+from truenorth.optim.draws import BLOCK, REACH, key_of, mask, noise, places, three
 from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
 from truenorth.optim.movement import Given
@@ -157,14 +157,14 @@ def test_the_mean_over_draws_is_the_step_and_the_pull_or_their_kept_share(keep, 
 @pytest.mark.parametrize("keep", [0.02, 0.3])
 def test_a_fixed_draw_pulls_at_the_same_entries_and_a_fresh_one_at_others(keep):
     # OnDARE at alpha 1 moves by the pull alone.
-    for mask in ("fixed", "fresh"):
-        rule, task, span = OnDARE(alpha=1, keep=keep, task_mask=mask), torch.ones(5000), range(5000)
+    for task_mask in ("fixed", "fresh"):
+        rule, task, span = OnDARE(alpha=1, keep=keep, task_mask=task_mask), torch.ones(5000), range(5000)
         merge, pulled = TensorMerge(rule, span, held(rule, task, span, key_of("task"))), []
         for key in range(2):
             found = torch.zeros(5000)
             merge(found, Given(torch.zeros(5000)), key_of(key))
             pulled.append(found != 0)
-        assert torch.equal(*pulled) is (mask == "fixed")
+        assert torch.equal(*pulled) is (task_mask == "fixed")
         assert pulled[0].float().mean() == pytest.approx(keep, rel=0.5)
 
 
@@ -305,6 +305,78 @@ def test_kept_places_are_as_many_as_asked_each_once_and_in_order(share):
     mean = share * len(span)
     assert abs(len(found) - mean) < 6 * math.sqrt(mean)
     assert 0.45 < float(found.double().mean()) / len(span) < 0.55 or share < 1e-3
+
+
+@pytest.mark.parametrize("share", [1e-4, 0.01, SPARSE])
+def test_each_place_is_kept_as_often_as_asked_and_two_of_them_independently(share):
+    # Over all starts of a circle of places; the second entry may lie anywhere.
+    span = range(REACH)
+    kept = torch.zeros(REACH, dtype=torch.bool)
+    for piece in places(0, span, share, torch.device("cpu")):
+        kept[piece.within][piece.places] = True
+    assert kept.double().mean() == pytest.approx(share, abs=0.5 / REACH)
+    bound = 6 / math.sqrt(REACH)
+    for apart in (1, 7, 1024, 99_999):
+        both = float((kept & kept.roll(apart)).double().mean())
+        assert abs(both - share**2) / (share * (1 - share)) < bound
+
+
+def test_masks_and_noise_are_exact_over_all_starts_and_nearly_independent_at_two_places():
+    like, at = torch.empty(0), slice(5, 6)
+    starts = range(0, 2**18, 64)
+    drawn = torch.cat([noise(start, 0, slice(0, 64), like) for start in starts])
+    assert torch.equal(drawn.sort().values, (torch.arange(2**18) + 0.5) / 2**18 - 0.5)
+    kept = torch.cat([mask(start, 0, slice(0, 64), like, share=0.3) for start in starts])
+    assert kept.mean().item() == pytest.approx(0.3, abs=2**-18)
+    for values in (drawn, kept):
+        values = values.double() - values.double().mean()
+        for apart in (1, 64, 1000, 2**17):
+            assert abs(float((values * values.roll(apart)).mean() / values.square().mean())) < 6 / 2**9
+    assert noise(key_of(1), 0, at, like) != noise(key_of(2), 0, at, like)
+
+
+def test_three_keys_of_one_are_told_apart():
+    assert len({key for number in range(100) for key in three(key_of(number))}) == 300
+
+
+# Tensors that are merged together
+
+
+@every_inner
+@pytest.mark.parametrize("keep", [0.02, 0.5, 1])
+def test_a_tensor_without_a_gradient_stays_where_it_is_and_the_others_move(inner, keep):
+    for small in (0, merging.SMALL):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(merging, "SMALL", small)
+            named = weights()
+            optimizer = optimizer_of(inner, OnDARE(alpha=0.5, keep=keep), named)
+            for step in range(3):
+                gradients(named, step)
+                named["bias"].grad = None
+                optimizer.step()
+        start = weights()
+        assert torch.equal(named["bias"], start["bias"])
+        assert not torch.equal(named["wide"], start["wide"])
+
+
+@every_inner
+def test_large_tensors_move_as_small_ones_but_for_rounding(inner, monkeypatch):
+    rule = OnDARE(alpha=0.3, keep=1)
+    together = run(inner, rule)
+    monkeypatch.setattr(merging, "SMALL", 0)
+    alone = run(inner, rule)
+    for name in alone:
+        torch.testing.assert_close(alone[name], together[name], rtol=1e-5, atol=1e-6)
+
+
+def test_kept_entries_of_large_tensors_take_adam_s_step(monkeypatch):
+    monkeypatch.setattr(merging, "SMALL", 0)
+    inner, rule = AdamW(learning_rate=1e-2), OnDARE(alpha=0, keep=0.04)
+    start, plain, merged = weights(), run(inner, None, steps=1), run(inner, rule, steps=1)
+    moved = merged["wide"] != start["wide"]
+    assert 10 < moved.sum() < 120
+    step = (plain["wide"] - start["wide"]).detach() / 0.04
+    torch.testing.assert_close((merged["wide"] - start["wide"]).detach()[moved], step[moved], rtol=1e-4, atol=1e-6)
 
 
 # Going on

@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-BLOCK = 2**17  # entries whose noise or mask is drawn together; their temporaries stay in a processor's cache
+BLOCK = 2**18  # entries whose noise or mask is drawn together; their temporaries stay in a processor's cache
 LEVELS = 2**18  # different numbers, each once on the circle of those
 PIECE = 2**20  # entries that are worked on one after the other where few of them are kept
 REACH = 2**24  # entries of which those that are kept are drawn together, and the length of their circle
@@ -114,8 +114,9 @@ def _mask(share: float, device: torch.device) -> Tensor:
 def _kept(share: float) -> Any:
     """int64, increasing: of 2 * REACH places, twice around, those that are kept."""
     count = max(1, round(share * REACH))
-    drawn = np.random.Generator(np.random.SFC64(0)).integers(0, REACH - count + 1, count)
-    around = np.sort(drawn) + np.arange(count)  # no place twice
+    draw = np.random.Generator(np.random.SFC64(0))
+    distinct = np.unique(draw.integers(0, REACH, count + count // 8 + 64))  # more than asked, for shares to 0.05
+    around = np.sort(draw.permutation(distinct)[:count])
     return np.concatenate([around, around + REACH])
 
 

@@ -10,17 +10,18 @@ Differs  Reconstructed: the formula was read in a restatement, the paper and its
          nothing; tensors of three sides and more are matrices of all but the last. Ours: epsilon, threshold, decay.
 """
 
-import math
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, ClassVar, overload
+from typing import ClassVar, overload
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.distributed.tensor import DTensor
+from torch.optim.adamw import adamw
 
 from ..errors import SettingsError
-from .update import Update
+from .movement import begin
+from .update import ONE_PASS, Update
 
 AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
 ON_A_GPU = 2**26  # where each kernel costs a launch
@@ -56,6 +57,7 @@ class Factored(torch.optim.Optimizer):
             )
         super().__init__(parameters, {"lr": asked.learning_rate})
         self.asked = asked
+        self._spare = torch.empty(0)  # for a block: memory that is new takes longer to touch than to compute with
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -63,21 +65,17 @@ class Factored(torch.optim.Optimizer):
     def step(self, closure: Callable[[], float]) -> float: ...
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        loss = None if closure is None else closure()
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
         for group in self.param_groups:
-            for parameter in (p for p in group["params"] if p.grad is not None):
-                take = self._step_matrix if parameter.dim() > 1 else self._step_vector
-                take(parameter, group["lr"])
+            moving = [p for p in group["params"] if p.grad is not None]
+            if vectors := [p for p in moving if p.dim() < 2]:
+                self._step_vectors(vectors, group["lr"])
+            for parameter in (p for p in moving if p.dim() > 1):
+                self._step_matrix(parameter, group["lr"])
         return loss
-
-    def _state_of(self, parameter: Tensor, **sizes: int | torch.Size) -> dict[str, Any]:
-        """The parameter's state, zeros at first, with this step counted."""
-        state: dict[str, Any] = self.state[parameter]
-        if not state:
-            state["step"] = 0
-            state |= {name: torch.zeros(size, device=parameter.device) for name, size in sizes.items()}
-        state["step"] += 1
-        return state
 
     def _decays(self, step: int) -> tuple[float, float]:
         """What is kept of both averages at `step`, 1 and up: averages of what has been, without a start at zero."""
@@ -86,65 +84,93 @@ class Factored(torch.optim.Optimizer):
 
     def _step_matrix(self, parameter: Tensor, rate: float) -> None:
         assert parameter.grad is not None
-        columns = parameter.shape[-1]
-        p, gradient = (x.view(-1, columns) for x in (parameter.data, parameter.grad))
-        rows = p.shape[0]
-        state = self._state_of(parameter, row_mean=rows, row_square=rows, column_mean=columns, column_square=columns)
-        first, second = self._decays(state["step"])
-        means, squares = _statistics(gradient, self.asked.epsilon)
-        for name, found, kept in (
-            ("row_mean", means[0], first),
-            ("column_mean", means[1], first),
-            ("row_square", squares[0], second),
-            ("column_square", squares[1], second),
-        ):
-            state[name].mul_(kept).add_(found, alpha=1 - kept)
-        r, s = state["row_square"], state["column_square"]
+        p, gradient = (x.view(-1, parameter.shape[-1]) for x in (parameter.data, parameter.grad))
+        m, n = p.shape
+        state = self.state[parameter]
+        if not state:
+            state |= {"step": 0, "rows": p.new_zeros(2, m), "columns": p.new_zeros(2, n)}  # means and squares of each
+        state["step"] += 1
+        spare = self._spare_for(gradient)
+        found = _statistics(gradient, self.asked.epsilon, spare)
+        new = 1 - torch.tensor([self._decays(state["step"])], device=p.device).T
+        (row_mean, r), (column_mean, s) = (
+            state[name].lerp_(now, new) for name, now in zip(("rows", "columns"), found, strict=True)
+        )
         by_row, by_column = r.rsqrt() * r.sum().sqrt(), s.rsqrt()  # 1 / sqrt(V), as two factors
-        of_rows = 0.5 * (state["row_mean"] - means[0]) / (r / columns).sqrt()
-        of_columns = 0.5 * (state["column_mean"] - means[1]) / (s / rows).sqrt()
-        by_row = by_row / (_rms(gradient, by_row, by_column) / self.asked.clip).clamp(min=1)
+        of_rows = r.rsqrt().mul_(0.5 * n**0.5 * (row_mean - found[0][0]))
+        of_columns = 0.5 * m**0.5 * (column_mean - found[1][0])  # yet to be multiplied by by_column
+        by_row /= (_rms(gradient, by_row, by_column, spare) / self.asked.clip).clamp_(min=1)
+        if self.asked.weight_decay:
+            p.mul_(1 - rate * self.asked.weight_decay)
         for c in _blocks(p):
-            update = (gradient[c] * by_row[c, None]).mul_(by_column).add_(of_rows[c, None]).add_(of_columns)
-            if self.asked.weight_decay:
-                update.add_(p[c], alpha=self.asked.weight_decay)
-            p[c].add_(update, alpha=-rate)
+            own = p[c]
+            update = torch.addcmul(of_columns, gradient[c], by_row[c, None], out=spare[: len(own)])
+            own.addcmul_(update, by_column, value=-rate).add_(of_rows[c, None], alpha=-rate)
 
-    def _step_vector(self, p: Tensor, rate: float) -> None:
-        """Adam's step, with averages over time like the matrices'."""
-        assert p.grad is not None
-        state = self._state_of(p, mean=p.shape, square=p.shape)
-        first, second = self._decays(state["step"])
-        state["mean"].mul_(first).add_(p.grad, alpha=1 - first)
-        state["square"].mul_(second).addcmul_(p.grad, p.grad, value=1 - second)
-        p.mul_(1 - rate * self.asked.weight_decay)
-        p.addcdiv_(state["mean"], (state["square"] + self.asked.epsilon).sqrt_(), value=-rate)
+    def _spare_for(self, matrix: Tensor) -> Tensor:
+        """As large as its blocks."""
+        rows = min(_rows(matrix), matrix.shape[0])
+        if self._spare.numel() < rows * matrix.shape[1] or self._spare.device != matrix.device:
+            self._spare = torch.empty(rows * matrix.shape[1], device=matrix.device)
+        return self._spare[: rows * matrix.shape[1]].view(rows, -1)
+
+    def _step_vectors(self, vectors: list[Tensor], rate: float) -> None:
+        """The step of torch's AdamW, of all at once."""
+        fused = all(p.device.type in ONE_PASS for p in vectors)
+        states = [self.state[p] for p in vectors]
+        for p, state in zip(vectors, states, strict=True):
+            begin(state, p, on_device=fused)
+        first, second = self.asked.betas
+        adamw(
+            vectors,
+            [p.grad for p in vectors if p.grad is not None],
+            [state["exp_avg"] for state in states],
+            [state["exp_avg_sq"] for state in states],
+            [],
+            [state["step"] for state in states],
+            fused=fused,
+            amsgrad=False,
+            beta1=first,
+            beta2=second,
+            lr=rate,
+            weight_decay=self.asked.weight_decay,
+            eps=self.asked.epsilon**0.5,
+            maximize=False,
+        )
+
+
+def _rows(matrix: Tensor) -> int:
+    """How many rows are worked on together."""
+    return max(1, (ON_A_GPU if matrix.is_cuda else AT_ONCE) // matrix.shape[1])
 
 
 def _blocks(matrix: Tensor) -> Iterator[slice]:
-    """Rows that are worked on together."""
-    rows = max(1, (ON_A_GPU if matrix.is_cuda else AT_ONCE) // matrix.shape[1])
-    yield from (slice(i, i + rows) for i in range(0, matrix.shape[0], rows))
+    rows = _rows(matrix)
+    yield from (slice(i, min(i + rows, matrix.shape[0])) for i in range(0, matrix.shape[0], rows))
 
 
-def _statistics(gradient: Tensor, epsilon: float) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Of [m, n]: the means of its rows [m] and columns [n], and the sums of its squares, plus epsilon each."""
+def _statistics(gradient: Tensor, epsilon: float, spare: Tensor) -> tuple[Tensor, Tensor]:
+    """Of [m, n]: of its rows [2, m] and columns [2, n] the means, and the sums of squares plus epsilon each."""
     m, n = gradient.shape
-    row_means, row_squares = (torch.empty(m, device=gradient.device) for _ in range(2))
-    column_means, column_squares = (torch.zeros(n, device=gradient.device) for _ in range(2))
-    for c in _blocks(gradient):
-        block = gradient[c]
-        row_means[c] = block.mean(1)
-        column_means += block.sum(0)
-        square = block.square()
-        row_squares[c] = square.sum(1)
-        column_squares += square.sum(0)
-    return (row_means, column_means / m), (row_squares + n * epsilon, column_squares + m * epsilon)
+    rows, columns = gradient.new_empty(2, m), gradient.new_zeros(2, n)
+    ones = gradient.new_ones(max(m, n))
+    for c in _blocks(gradient):  # products with a vector are the fastest sums
+        block, of_block = gradient[c], ones[: c.stop - c.start]
+        square = torch.mul(block, block, out=spare[: c.stop - c.start])
+        for of_rows, of_columns, values in zip(rows, columns, (block, square), strict=True):
+            torch.mv(values, ones[:n], out=of_rows[c])
+            of_columns.addmv_(values.T, of_block)
+    rows[0] /= n
+    columns[0] /= m
+    rows[1] += n * epsilon
+    columns[1] += m * epsilon
+    return rows, columns
 
 
-def _rms(gradient: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
+def _rms(gradient: Tensor, by_row: Tensor, by_column: Tensor, spare: Tensor) -> Tensor:
     """The root mean square of gradient * by_row[:, None] * by_column."""
-    total = torch.zeros((), device=gradient.device)
+    rows, columns, total = by_row.square(), by_column.square(), gradient.new_zeros(())
     for c in _blocks(gradient):
-        total += torch.dot(by_row[c].square(), gradient[c].square() @ by_column.square())
-    return (total / math.prod(gradient.shape)).sqrt()
+        square = torch.square(gradient[c], out=spare[: c.stop - c.start])
+        total += torch.dot(rows[c], square @ columns)
+    return (total / gradient.numel()).sqrt_()

@@ -115,7 +115,8 @@ class Merged(torch.optim.Optimizer):
             states = [self.state[parameter] for parameter in parameters]
             for name, parameter, state in zip(unit.names, parameters, states, strict=True):
                 if name in moving:
-                    begin(state, parameter, group)
+                    begin(state, parameter, on_device=group["capturable"] or group["fused"])
+                    state["step"] += 1
                     self._count(name)
             if not moving.isdisjoint(unit.names):
                 self._merge(unit, moving, OfAdam(parameters, states, group, self._spare_for(unit)))

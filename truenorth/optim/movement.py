@@ -92,10 +92,8 @@ class OfAdam:
         )
 
 
-def begin(state: dict[str, Any], parameter: Tensor, group: Mapping[str, Any]) -> None:
-    """Count a step of torch's AdamW in a parameter's state, which is made as it does where there is none."""
+def begin(state: dict[str, Any], parameter: Tensor, *, on_device: bool) -> None:
+    """Make a parameter's state as torch's AdamW does, where there is none. `on_device`: its count of steps too."""
     if "step" not in state:
-        on_device = group["capturable"] or group["fused"]
         state["step"] = torch.zeros((), device=parameter.device if on_device else "cpu")
         state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
-    state["step"] += 1

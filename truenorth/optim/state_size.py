@@ -13,7 +13,7 @@ def state_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
     """Bytes of the state that `update`'s optimizer keeps for parameters of these shapes, in float32.
 
     One step is taken on a stand-in of 8 x 6 numbers; what is as large as it grows with the parameter, and what has a
-    side of it with that side. Merging may keep a copy of the weights besides.
+    side of it with that side. Merging may keep a copy of the weights besides, or a movement.
 
     >>> from truenorth.optim.update import AdamW
     >>> state_bytes(AdamW(), [torch.Size([100, 10])])
@@ -25,14 +25,19 @@ def state_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
     stand_in.grad = torch.ones_like(stand_in)
     optimizer.step()
     kept = [x for x in optimizer.state[stand_in].values() if isinstance(x, torch.Tensor)]
-    total = 0
+    numbers, total = list(numbers), 0
     for shape in numbers:
         size = shape.numel()
-        by_size = {rows * columns: size, rows: size // shape[-1] if shape else 1, columns: shape[-1] if shape else 1}
+        m, n = (size // shape[-1], shape[-1]) if shape else (1, 1)
+        by_size = {rows * columns: size, rows: m, columns: n, 2 * rows: 2 * m, 2 * columns: 2 * n}
         total += sum(by_size.get(x.numel(), x.numel()) * x.element_size() for x in kept)
     rule = update.merging
-    copies = rule is not None and not rule.idle and not moments_alone(optimizer, rule)
-    return total + copies * sum(4 * shape.numel() for shape in numbers)
+    if rule is None or rule.idle:
+        return total
+    if not moments_alone(optimizer, rule):
+        return total + 4 * sum(shape.numel() for shape in numbers)
+    # The movement of one tensor, among which the largest are sought.
+    return total + (rule.selection == "largest") * 4 * max((shape.numel() for shape in numbers), default=0)
 
 
 def task_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
