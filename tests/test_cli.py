@@ -72,6 +72,8 @@ def write(path: Path, data: Mapping[str, Any]) -> str:
         ["merge", "ties", "--models", "a", "b", "--out", "o"],
         ["merge", "soup", "--models", "./nothere", "b", "--out", "o"],
         ["merge", "soup", "--models", "a", "b", "--out", "tests"],
+        ["judge", "--model", "./nothere", "--against", "b", "--judge", "world"],
+        ["judge", "--answers", "nothere.jsonl", "--against", "b", "--judge", "world"],
     ],
     ids=" ".join,
 )
@@ -89,7 +91,9 @@ def test_help_lists_every_command() -> None:
     text = run("--help").stdout
     assert all(
         name in text
-        for name in ("train", "inspect", "methods", "merge", "games", "generate", "report", "demo", "--version")
+        for name in (
+            *("train", "inspect", "methods", "merge", "games", "generate", "judge", "report", "demo", "--version"),
+        )
     )
 
 

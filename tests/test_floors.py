@@ -28,6 +28,8 @@ FLOORS: dict[str, int] = {
             "flags",
             "games_command",
             "generate_command",
+            "judge_command",
+            "measuring",
             "planning",
             "names",
             "request",

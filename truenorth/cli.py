@@ -12,6 +12,7 @@ from typer.core import TyperGroup
 
 from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SamplerError, SettingsError
 from .flags import FLAGS, GENERATE, INSPECT, MERGE, PLAN, Given, Spread, takes
+from .measuring.flags import JUDGE
 from .merges import MERGES
 
 REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError, SamplerError)
@@ -196,6 +197,27 @@ def merge(
     from .merge_command import merge_command
 
     merge_command(how, given, sets=sets or [])
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
+@takes(JUDGE)
+def judge(
+    sets: Annotated[
+        list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE ...", help="a setting of the judge")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    *,
+    given: Given,
+) -> None:
+    """Win rate of a model's answers against another model's, or against answers in a file, by any judge.
+
+    [dim]truenorth judge --model runs/exo/final --against my-sft --prompts prompts.jsonl --out judged \\
+        --judge reward:runs/reward/final
+    truenorth judge --answers a.jsonl --against b.jsonl --judge my.judges:better[/]
+    """
+    from .judge_command import judge_command
+
+    judge_command(given, sets=sets or [], as_json=as_json)
 
 
 @app.command(cls=Spread, rich_help_panel=LOOK)

@@ -55,3 +55,22 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
     if len(before) != len(after):
         raise ValueError(f"pairs need as many values before as after, got {len(before)} and {len(after)}.")
     return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)
+
+
+def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float], seed: int) -> Interval:
+    """The percentile bootstrap of a ratio of sums, as nats per token over texts of many lengths.
+
+    >>> bootstrap_ratio([2.0, 2.0], [1.0, 3.0], 0).value
+    1.0
+    """
+    above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
+    if above.shape != below.shape or not len(above) or not (below > 0).all():
+        raise ValueError("a ratio of sums needs as many numerators as denominators, and those above 0.")
+    generator = np.random.default_rng(seed)
+    rows = max(1, min(RESAMPLES, BLOCK // len(above)))
+    ratios: list[np.ndarray] = []
+    for start in range(0, RESAMPLES, rows):
+        drawn = generator.integers(0, len(above), (min(rows, RESAMPLES - start), len(above)))
+        ratios.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
+    return Interval(float(above.sum() / below.sum()), float(low), float(high), len(above))

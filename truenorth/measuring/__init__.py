@@ -1,0 +1,1 @@
+"""`truenorth judge` and `truenorth evaluate`: who wins, what held-out rows say, and what was forgotten."""
