@@ -173,6 +173,10 @@ class Recipe(Settings):
 def _refuse_what_rounds_cannot_bring(objective: Objective, schedule: Rounds) -> None:
     """Raise SettingsError where an objective needs rows that are not drawn from the policy and judged."""
     fewest, most = objective.candidates
+    if objective.score_head is not None:
+        raise SettingsError(
+            f"{objective.name} trains a judge, and rounds of self-play train a policy. Train it on the rows of a file."
+        )
     if fewest > schedule.k or (most is not None and most < 2):
         takes = f"{fewest} or more" if most is None else f"{fewest} to {most}"
         raise SettingsError(

@@ -9,8 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.scored import scored
+from truenorth.errors import SettingsError
+from truenorth.methods import recipe
 from truenorth.methods.dpo import DPO
 from truenorth.methods.reward import PlackettLuce, Reward
+from truenorth.schedule import Rounds
 
 scores = st.floats(-30, 30)
 
@@ -71,3 +74,8 @@ def test_the_judges_wins_add_up_to_one_and_turn_with_the_order(a, b, c):
 
 def test_plackett_luce_of_no_opinion_is_the_log_of_the_number_of_rankings():
     assert PlackettLuce()(scored([[0, 0, 0, 0]])).item() == pytest.approx(math.log(24), rel=1e-12)
+
+
+def test_a_judge_is_not_trained_in_rounds():
+    with pytest.raises(SettingsError, match="Reward trains a judge, and rounds of self-play train a policy"):
+        recipe("reward").replace(schedule=Rounds())
