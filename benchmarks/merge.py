@@ -74,9 +74,11 @@ def _uniform(rng: np.random.Generator, size: int) -> torch.Tensor:
 
 
 def merge(how: str, folder: Path, out: Path) -> list[str]:
-    """The command that merges the two models."""
-    base = ["--base", str(folder / "base")] if merge_of(how).base else []
-    return ["merge", how, "--models", str(folder / "a"), str(folder / "b"), *base, "--out", str(out)]
+    """The command that merges the two models, or one of them with the base."""
+    made = merge_of(how)
+    models = [str(folder / name) for name in ("a", "b")][: made.models[1]]
+    base = ["--base", str(folder / "base")] if made.base else []
+    return ["merge", how, "--models", *models, *base, "--out", str(out)]
 
 
 def timed(command: Sequence[str], out: Path) -> tuple[float, float, float]:
@@ -109,7 +111,7 @@ def measure(how: str, folder: Path, repeats: int) -> Result:
         commit=commit(),
         machine=machine(),
         versions=f"torch {version('torch')}",
-        setting=f"merge {how}, two models of {size:.2f} GB in bfloat16, against cp of one",
+        setting=f"merge {how}, models of {size:.2f} GB in bfloat16, against cp of one",
         ours=statistics.median(seconds),
         theirs=statistics.median(copy),
         ours_spread=spread(seconds),
