@@ -35,12 +35,13 @@ def drawn(
     draw = torch.Generator().manual_seed(seed)
     length = torch.randint(1, longest + 1, (prompts, k), generator=draw).double()
     names = [*objective.references, *FURTHER]
-    scores = _normal(draw, prompts, k)
+    best_first = _normal(draw, prompts, k).sort(-1, descending=True).values
     candidates = Candidates(
         policy=_log_probs(draw, length),
         references={name: _log_probs(draw, length) for name in names},
-        rewards=scores.sort(-1, descending=True).values,
-        wins=torch.sigmoid(scores[:, :, None] - scores[:, None, :]),
+        rewards=best_first,
+        wins=torch.sigmoid(best_first[:, :, None] - best_first[:, None, :]),
+        token_kl={name: _normal(draw, prompts, k).abs() for name in names},
         columns=_columns(draw, objective, prompts),
         roles={role: _role(draw, prompts, m, names) for m, role in enumerate(ROLES, start=1)},
         degrees=_degrees(draw, objective, prompts, k),
@@ -94,15 +95,18 @@ def summed(tokens: Tensor, owner: Tensor, length: Tensor) -> Tensor:
 
 
 def policy_of(candidates: Candidates) -> tuple[Tensor, ...]:
-    """All that carries the policy's gradient: the degrees, then the tokens of the responses and of each role."""
+    """All that carries the policy's gradient: the degrees, then the tokens of the responses and of each role, then
+    token KLs."""
     assert candidates.degrees is not None
     scored = [candidates.policy, *(role.policy for role in candidates.roles.values())]
-    return candidates.degrees, *(log_probs.tokens for log_probs in scored if log_probs.tokens is not None)
+    tokens = (log_probs.tokens for log_probs in scored if log_probs.tokens is not None)
+    return candidates.degrees, *tokens, *candidates.token_kl.values()
 
 
 def with_policy(candidates: Candidates, outputs: Sequence[Tensor]) -> Candidates:
     """`candidates` scored by another policy, but for their step: `outputs` as from `policy_of`."""
-    degrees, policy, *of_roles = outputs
+    degrees, policy, *others = outputs
+    of_roles, kls = others[: len(candidates.roles)], others[len(candidates.roles) :]
 
     def by(log_probs: LogProbs, tokens: Tensor) -> LogProbs:
         total = summed(tokens, log_probs.owner, log_probs.length)
@@ -112,7 +116,10 @@ def with_policy(candidates: Candidates, outputs: Sequence[Tensor]) -> Candidates
         name: dataclasses.replace(role, policy=by(role.policy, tokens))
         for (name, role), tokens in zip(candidates.roles.items(), of_roles, strict=True)
     }
-    return dataclasses.replace(candidates, policy=by(candidates.policy, policy), degrees=degrees, roles=roles)
+    token_kl = dict(zip(candidates.token_kl, kls, strict=True))
+    return dataclasses.replace(
+        candidates, policy=by(candidates.policy, policy), degrees=degrees, roles=roles, token_kl=token_kl
+    )
 
 
 def mapped(part: Any, change: Callable[[Tensor], Tensor]) -> Any:
@@ -162,6 +169,7 @@ def taken(candidates: Candidates, prompts: Sequence[int], responses: Sequence[in
         columns=mapped(candidates.columns, lambda tensor: tensor[rows]),
         roles=mapped(candidates.roles, lambda tensor: tensor[rows]),
         degrees=both(candidates.degrees),
+        token_kl=both(candidates.token_kl),
         step=dataclasses.replace(step, policy=of_step(step.policy), log_ratio=of_step(step.log_ratio)),
     )
 
@@ -178,7 +186,7 @@ def swapped(candidates: Candidates, part: str) -> Candidates:
         return tensor.flip(0)
 
     def measured(log_probs: LogProbs, measures: Mapping[Any, Measure]) -> LogProbs:
-        names = {measures[part]} if part in measures else ()
+        names = [n for n in {measures[part]} if getattr(log_probs, n) is not None] if part in measures else []
         return dataclasses.replace(log_probs, **{name: swap(getattr(log_probs, name)) for name in names})
 
     references, columns = candidates.references, candidates.columns
@@ -191,6 +199,7 @@ def swapped(candidates: Candidates, part: str) -> Candidates:
         },
         columns={name: swap(column) if name == part else column for name, column in columns.items()},
         **{name: swap(getattr(candidates, name)) for name in ("rewards", "wins", "degrees") if name == part},
+        token_kl={name: swap(kl) if part in (name, "token_kl") else kl for name, kl in candidates.token_kl.items()},
     )
     return dataclasses.replace(found, step=alone(found))
 
@@ -218,5 +227,6 @@ def undeclared(objective: Objective, candidates: Candidates, change: Callable[[T
         references=references if objective.further_references else others(references, objective.references),
         columns=others(candidates.columns, objective.columns),
         roles=others(candidates.roles, ()),
+        token_kl=others(candidates.token_kl, objective.references if "token_kl" in read else ()),
         **{name: part if name in read else other(part) for name, part in whole.items()},
     )

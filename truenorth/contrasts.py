@@ -35,3 +35,13 @@ def reverse_kl(logits: Tensor, log_target: Tensor) -> Tensor:
     """
     log_p = log_softmax(logits, -1)
     return (log_p.exp() * (log_p - log_target)).sum(-1)
+
+
+def leave_one_out(rewards: Tensor) -> Tensor:
+    """Each reward less the mean of the others of its prompt. [B, K] -> [B, K], K at least 2.
+
+    >>> leave_one_out(Tensor([[1.0, 2.0, 6.0]]))
+    tensor([[-3.0000, -1.5000,  4.5000]])
+    """
+    k = rewards.shape[-1]
+    return (rewards - rewards.mean(-1, keepdim=True)) * (k / (k - 1))

@@ -11,16 +11,16 @@ from torch import Tensor
 
 from .data.tokens import Ends
 from .errors import SettingsError
-from .models.references import REFERENCES, Cached, Moving, Reference
+from .models.references import COMPUTED_BEFORE, REFERENCES, Cached, Moving, Reference
 from .optim.update import UPDATES, AdamW, Update
 from .schedule import Rounds
 from .settings import Part, Settings, build
 from .types import Candidates, Measure, Measures
 
 # What an objective may ask for beyond totals: of data, policy and references, or of one of these.
-Reads = Literal["rewards", "wins", "tokens", "reference_entropy", "policy_collision", "degrees", "step"]
-OF_POLICY: Mapping[Reads, Measure] = {"tokens": "tokens", "policy_collision": "collision"}
-OF_REFERENCES: Mapping[Reads, Measure] = {"tokens": "tokens", "reference_entropy": "entropy"}
+Reads = Literal["rewards", "wins", "tokens", "token_kl", "reference_entropy", "policy_collision", "degrees", "step"]
+OF_POLICY: Mapping[Reads, Measure] = {"tokens": "tokens", "policy_collision": "collision", "token_kl": "logits"}
+OF_REFERENCES: Mapping[Reads, Measure] = {"tokens": "tokens", "reference_entropy": "entropy", "token_kl": "logits"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +160,11 @@ class Recipe(Settings):
                 "the recipe a `schedule`, for instance `schedule: {rounds: 3}`."
             )
         for name, reference in self.references.items():
+            if "token_kl" in self.objective.reads and self.schedule is None and isinstance(reference, COMPUTED_BEFORE):
+                raise SettingsError(
+                    f"{self.objective.name} compares whole next-token distributions, and the reference {name} keeps "
+                    f"only log-probs of the answers. Use --set references.{name}.kind=frozen."
+                )
             if self.schedule is None and isinstance(reference, Moving) and reference.unit == "rounds":
                 raise SettingsError(f"the reference {name} moves by rounds, and the recipe has no `schedule`.")
             if self.schedule is not None and isinstance(reference, Cached):

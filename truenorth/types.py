@@ -9,14 +9,15 @@ Shape letters, the same in every file:
 Log-probabilities are in nats and float32, whatever the model computes in.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-Measure = Literal["tokens", "entropy", "collision"]  # what a model gives besides totals, where it is asked for
+# What a model gives besides totals, where it is asked for.
+Measure = Literal["tokens", "entropy", "collision", "logits"]
 Measures = frozenset[Measure]
 NOTHING: Measures = frozenset()
 
@@ -35,6 +36,9 @@ class LogProbs:
     entropy: Tensor | None = None  # [B, K] sums of -sum_v p_v log p_v as shares of log V; 1 per token is uniform
     collision: Tensor | None = None  # [B, K] nats, sums of -log sum_v p_v^2
     degrees: Tensor | None = None  # see `Candidates`; only of a policy that is trained to give them
+    # [n, V] float32 logits of the distributions that the tokens in a slice of N are drawn from, computed when called:
+    # for `models.token_kl`. Of a policy they carry gradients.
+    logits: Callable[[slice], Tensor] | None = None
 
     @property
     def mean(self) -> Tensor:
@@ -52,6 +56,27 @@ class LogProbs:
         responses = torch.arange(self.length.numel(), device=self.length.device)
         lengths = self.length.flatten().long()
         return responses.repeat_interleave(lengths, output_size=len(self.tokens))  # a size, or a GPU is waited for
+
+    def sums(self, values: Tensor) -> Tensor:
+        """[N] -> [B, K] sums over each response's tokens.
+
+        >>> answers = LogProbs(Tensor([[-3.0, -1.0]]), Tensor([[2, 1]]), tokens=Tensor([-1.0, -2.0, -1.0]))
+        >>> answers.sums(Tensor([1, 2, 4]))
+        tensor([[3., 4.]])
+        """
+        return values.new_zeros(self.length.numel()).index_add(0, self.owner, values).view(self.length.shape)
+
+    def sums_to_come(self, values: Tensor) -> Tensor:
+        """[N] -> [N] at each token the sum over it and what follows it in its response.
+
+        >>> answers = LogProbs(Tensor([[-3.0, -1.0]]), Tensor([[2, 1]]), tokens=Tensor([-1.0, -2.0, -1.0]))
+        >>> answers.sums_to_come(Tensor([1, 2, 4]))
+        tensor([3., 2., 4.])
+        """
+        owner, before = self.owner, values.double().cumsum(0) - values  # float32 would lose what many tokens add up to
+        first = torch.zeros_like(self.length.flatten()).long()
+        first[1:] = self.length.flatten().long().cumsum(0)[:-1]  # where each response's tokens begin
+        return (self.sums(values.double()).flatten()[owner] - (before - before[first][owner])).to(values.dtype)
 
     def detach(self) -> "LogProbs":
         tokens = None if self.tokens is None else self.tokens.detach()
@@ -104,6 +129,9 @@ class Candidates:
     wins: Tensor | None = None  # [B, K, K] P(row beats column), wins + wins^T = 1
     columns: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])  # [B] each: weight, label, margin, ...
     roles: Mapping[str, Scored] = field(default_factory=dict[str, Scored])  # [B, M]: "demonstration", "sample", ...
+    # [B, K] nats for each reference: sums over a response's tokens of KL(policy || reference) of the whole next-token
+    # distributions, with gradients; where an objective reads them.
+    token_kl: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
     degrees: Tensor | None = None  # [B, K, L, L] logits: at which of L levels is version i of a response degraded?
     step: StepSummary | None = None
 

@@ -34,7 +34,7 @@ OBJECTIVES = {name: recipe(name).objective for name in METHODS} | {
     "a sum": recipe("dpo + 0.2*simpo").objective,
     "a sum that couples rows": recipe("aot + 0.5*odpo").objective,
 }
-DETACHED = {"wpo"}  # holds a part of its loss for constant, so finite differences are taken in its own tests
+DETACHED = {"wpo", "rloo"}  # holds a part of its loss for constant, so finite differences are taken in its own tests
 LOWERS_BOTH = {"apo_down"}  # by intention, see its own tests
 INVARIANCES = ("prompt_shift", "permuted_rejected", "reward_shift")
 MANY = 64  # responses, where there is no limit
@@ -99,6 +99,7 @@ def at_the_start(objective, candidates):
             for name, role in candidates.roles.items()
         },
         degrees=torch.zeros_like(candidates.degrees),  # their head starts at zero
+        token_kl={name: torch.zeros_like(kl) for name, kl in candidates.token_kl.items()},
     )
     return dataclasses.replace(start, step=alone(start))
 

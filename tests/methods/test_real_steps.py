@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from tests.drawn import sizes
 from tests.tiny import rows_of, tiny_model
 from truenorth.data.packing import pack
+from truenorth.judge import Rewards
 from truenorth.methods import METHODS, recipe
 from truenorth.models.policy import Policy
 from truenorth.train.first_step import check_first_step
@@ -67,7 +68,11 @@ def rows_for(name):
     counts = [sizes(objective)[i % len(sizes(objective))] for i in ALL]
     rows = rows_of([(prompt, lengths[:k]) for (prompt, lengths), k in zip(SHAPES, counts, strict=True)], scores=True)
     return [
-        replace(row, columns=dict.fromkeys(objective.columns, 0.2 + 0.1 * i) | {"label": label})
+        replace(
+            row,
+            columns=dict.fromkeys(objective.columns, 0.2 + 0.1 * i) | {"label": label},
+            wins=Rewards(row.scores).as_wins().wins,
+        )
         for i, (row, label) in enumerate(zip(rows, LABELS, strict=True))
     ]
 

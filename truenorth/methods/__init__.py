@@ -40,6 +40,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "nca": "truenorth.methods.nca:recipe",
     "nca_rw": "truenorth.methods.nca:reward_recipe",
     "odpo": "truenorth.methods.odpo:recipe",
+    "rloo": "truenorth.methods.rloo:recipe",
     "robust_dpo": "truenorth.methods.robust_dpo:recipe",
     "orpo": "truenorth.methods.orpo:recipe",
     "bco": "truenorth.methods.bco:recipe",
@@ -68,6 +69,8 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "asft": "truenorth.methods.asft:recipe",
     "spo": "truenorth.methods.spo:recipe",
     "mmpo": "truenorth.methods.mmpo:recipe",
+    "mpo": "truenorth.methods.mpo:recipe",
+    "mpo_rt": "truenorth.methods.mpo:rt_recipe",
     "salsa": "truenorth.methods.salsa:recipe",
     "dpo_norm": "truenorth.methods.dpo_norm:recipe",
 }

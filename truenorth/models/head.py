@@ -43,7 +43,7 @@ class Head:
         """[N, D] hidden states, [N] tokens -> [N] nats, and [N] for each of `measures`, one of MEASURES. Float32."""
         rows = max(ROWS_AT_ONCE, (ON_A_GPU if hidden.is_cuda else LOGITS_AT_ONCE) // self.vocabulary)
         after = After(self.scale, self.softcap, rows, tuple(measures))
-        if _is_plain(self.module):
+        if is_plain(self.module):
             weight, bias = self.module.weight, self.module.bias
             return _TokenScores.apply(hidden, weight, bias, targets, (after, torch.is_grad_enabled()))
         through = [
@@ -51,6 +51,10 @@ class Head:
             for c in after.chunks(len(targets))
         ]
         return tuple(map(torch.cat, zip(*through, strict=True)))
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """[n, D] hidden states -> [n, V] float32 logits, all there at once: for few rows."""
+        return After(self.scale, self.softcap, len(hidden)).logits(self.module(hidden))
 
     def _through_module(self, hidden: Tensor, targets: Tensor, after: "After") -> tuple[Tensor, ...]:
         return scores_of(after.logits(self.module(hidden)), targets, after.measures)
@@ -126,7 +130,7 @@ def scores_of(logits: Tensor, targets: Tensor, measures: Sequence[Measure]) -> t
     return nats, *map(torch.cat, zip(*parts, strict=True))
 
 
-def _is_plain(module: nn.Module) -> bool:
+def is_plain(module: nn.Module) -> bool:
     """Whether the head is a linear layer and nothing else: no adapter, no hooks, no shards."""
     hooked = module._forward_hooks or module._forward_pre_hooks  # pyright: ignore[reportPrivateUsage]
     return type(module) is nn.Linear and not hooked and not isinstance(module.weight, DTensor)

@@ -10,9 +10,10 @@ from torch.nn.utils.rnn import pad_sequence
 from transformers import PreTrainedModel
 
 from ..data.packing import PackedBatch, by_version
+from ..errors import ModelError
 from ..types import NOTHING, LogProbs, Measure, Measures
 from .attention import PackedMask
-from .head import MEASURES, Head, head_of, scores_of
+from .head import MEASURES, Head, head_of, is_plain, scores_of
 
 Model = PreTrainedModel | PeftModel
 PADDING = 0.25  # of the tokens in rows that are padded together
@@ -34,7 +35,25 @@ class Scorer:
 
     def __call__(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
         """Score every response of `batch`: [B, K] totals in float32 nats, lengths in tokens, and what is `asked`."""
+        if "logits" in asked:
+            return self._with_logits(batch, asked)
         return by_response((self.entry or self.token_scores)(batch, asked), batch, asked)
+
+    def _with_logits(self, batch: PackedBatch, asked: Measures) -> LogProbs:
+        """The same, and what gives the logits of the next-token distributions."""
+        if not self.shared or self.head is None or self.entry is not None or not is_plain(self.head.module):
+            why = self.fallback or "its LM head carries an adapter or is shared out"
+            raise ModelError(
+                f"the method compares whole next-token distributions, which this model does not give: {why}. Take a "
+                "method that reads log-probs alone (for mpo: mpo_rt), or leave the head out of --lora."
+            )
+        head, hidden = self.head, self._packed_hidden(batch)[batch.predictor]
+        found = by_response(head.token_scores(hidden, batch.targets, _in_order(asked)), batch, asked)
+
+        def logits(chunk: slice) -> Tensor:
+            return head.logits(hidden[chunk])
+
+        return replace(found, logits=logits)
 
     def on(self, model: Model) -> "Scorer":
         """The same way of scoring for a copy of the model, with the copy's own head."""

@@ -1,11 +1,12 @@
 """A model ready to be scored: how (shared prompts or padded rows), and in which precision."""
 
 import contextlib
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from ..data.packing import PackedBatch
 from ..types import NOTHING, LogProbs, Measures
@@ -41,7 +42,15 @@ class Policy:
     def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
         """[B, K] nats and lengths of every response in `batch`, and what is `asked` besides."""
         with self.autocast():
-            return self.scorer(batch.without_degraded().to(self.device), asked)
+            found = self.scorer(batch.without_degraded().to(self.device), asked)
+        return found if found.logits is None else replace(found, logits=self._in_precision(found.logits))
+
+    def _in_precision(self, logits: Callable[[slice], Tensor]) -> Callable[[slice], Tensor]:
+        def computed(chunk: slice) -> Tensor:
+            with self.autocast():
+                return logits(chunk)
+
+        return computed
 
     def autocast(self) -> torch.autocast:
         """The precision of the matrix products; log-probs are float32 in any case."""

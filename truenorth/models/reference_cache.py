@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -113,7 +113,8 @@ class ReferenceCache:
             numbers = np.concatenate(parts) if name == "tokens" else np.stack(parts)
             assert not np.isnan(numbers).any(), "a row is trained on whose reference was not computed"
             read[name] = to_device(torch.from_numpy(numbers), batch.length.device)
-        return LogProbs(length=batch.length, **read)
+        total = read.pop("total")
+        return replace(LogProbs(total, batch.length), **read)
 
 
 def _first_tokens(rows: TokenizedRows) -> npt.NDArray[np.int64]:

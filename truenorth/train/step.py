@@ -12,6 +12,7 @@ from ..errors import NumericsError
 from ..models.gradients import gradient_norm, reduce_gradients
 from ..models.moving import Follower
 from ..models.sharding import local
+from ..models.token_kl import token_kl
 from ..processes import ALONE, Group
 from ..recipe import Objective
 from ..types import Candidates, LogProbs, StepSummary
@@ -105,10 +106,19 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
                 rewards=batch.rewards,
                 wins=batch.wins,
                 columns=batch.columns,
+                token_kl=_token_kl(players[i].objective, policy, frozen, batch),
                 degrees=policy.degrees,
             )
         )
     return scored
+
+
+def _token_kl(
+    objective: Objective, policy: LogProbs, references: Mapping[str, LogProbs], batch: PackedBatch
+) -> dict[str, Tensor]:
+    if "token_kl" not in objective.reads:
+        return {}
+    return {name: token_kl(policy, references[name], batch) for name in objective.references}
 
 
 def clip(parameters: Sequence[torch.nn.Parameter], max_norm: float | None) -> Tensor:
