@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shutil
 import shlex
 import subprocess
 import sys
@@ -413,12 +414,13 @@ def test_methods_describes_a_sum() -> None:
 
 def test_merge_writes_a_model_from_the_command_line(tmp_path: Path) -> None:
     sft, out = str(world.sft_model()), tmp_path / "out"
+    other = shutil.copytree(sft, tmp_path / "other")
     line = (
         "merge",
         "linear",
         "--models",
         sft,
-        sft,
+        str(other),
         "--out",
         str(out),
         "--set",
