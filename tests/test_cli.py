@@ -2,8 +2,8 @@
 
 import itertools
 import json
-import shutil
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
