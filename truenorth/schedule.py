@@ -25,7 +25,7 @@ class Rounds(Settings):
     temperature: float = setting(1.0, "of the draws; 1 is the policy itself", source="ours", gt=0)
     top_p: float = setting(1.0, "keep the likeliest tokens up to this share; 1: all", source="ours", gt=0, le=1)
     pairing: Literal["best_vs_each", "best_vs_worst", "all_pairs"] = setting(
-        "best_vs_worst", "how more than two answers reach a method of pairs", source="ours"
+        "best_vs_worst", "which answers make a pair, for a method of pairs", source="ours"
     )
 
     def prompts_of(self, there_are: int, batch_size: int) -> int:
