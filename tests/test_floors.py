@@ -28,6 +28,7 @@ FLOORS: dict[str, int] = {
             "flags",
             "games_command",
             "generate_command",
+            "evaluate_command",
             "judge_command",
             "measuring",
             "planning",

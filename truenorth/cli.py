@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from .errors import CheckpointError, DataError, ModelError, NumericsError, ProcessError, SamplerError, SettingsError
 from .flags import FLAGS, GENERATE, INSPECT, MERGE, PLAN, Given, Spread, takes
-from .measuring.flags import JUDGE
+from .measuring.flags import EVALUATE, JUDGE
 from .merges import MERGES
 
 REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError, SamplerError)
@@ -218,6 +218,23 @@ def judge(
     from .judge_command import judge_command
 
     judge_command(given, sets=sets or [], as_json=as_json)
+
+
+@app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
+@takes(EVALUATE)
+def evaluate(
+    as_json: Annotated[bool, typer.Option("--json", help="machine-readable")] = False,
+    *,
+    given: Given,
+) -> None:
+    """Measure a model: held-out preferences, how far it moved from a reference, what it forgot.
+
+    [dim]truenorth evaluate --model runs/exo/final --reference my-sft --data held_out.jsonl --texts t.txt --out found
+    truenorth evaluate --model runs/reward/final --data held_out.jsonl[/]
+    """
+    from .evaluate_command import evaluate_command
+
+    evaluate_command(given, as_json=as_json)
 
 
 @app.command(cls=Spread, rich_help_panel=LOOK)

@@ -20,7 +20,8 @@ def told(found: Interval) -> str:
     >>> told(Interval(0.5, 0.4, 0.6, 9)).replace(chr(0x202f), " ")
     '50.0 % (40.0 to 60.0)'
     """
-    return f"{100 * found.value:.1f}\u202f% ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    text = f"{100 * found.value:.1f}\u202f% ({100 * found.low:.1f} to {100 * found.high:.1f})"
+    return text.replace("-", "\u2212")
 
 
 def rows(found: WinRate) -> list[tuple[str, str, str]]:

@@ -1,0 +1,136 @@
+"""Held-out preferences: rows as tokens for language models, as text for judges, and what they are grouped by."""
+
+from collections.abc import Callable
+from itertools import combinations
+from math import log
+
+import numpy as np
+import numpy.typing as npt
+
+from ..data.checking import check_rows, comparisons, parts
+from ..data.comparisons import Comparison, Text
+from ..data.files import read_rows
+from ..data.options import DataSettings, Needs
+from ..data.tokens import TokenizedRows
+from ..data.workers import Workers
+from ..evaluate.held_out_rows import read_answers
+from ..evaluate.reward_bench import Ranked, RankedRow, margins_of, pairs_of, ranking
+from ..evaluate.subject import Subject
+from ..judge import Asked as Prompt
+from ..judge import Failed, Judge, Rewards, Verdict
+from .asked import Asked
+
+SURE = 1e-12  # a probability of 1 is taken for one that is this short of it, so that its log odds are finite
+Said = Callable[[str], None]
+Array = npt.NDArray[np.float64]
+
+
+def of_language_model(asked: Asked, subject: Subject, reference: Subject | None, length: int) -> Ranked:
+    """Rankings by the log-ratio to the reference, the log-prob, and the log-prob per token.
+
+    Raises DataError where rows cannot be used, or more than a tenth would be left out.
+    """
+    rows, ours, theirs, read = list[RankedRow](), list[Array](), list[Array](), 0
+    for path in asked.data:
+        tokens = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length)
+        names = subsets(path, asked)
+        read += len(names)
+        rows += _rows(tokens, names)
+        ours += subject.totals(tokens)
+        theirs += [] if reference is None else reference.totals(tokens)
+    lengths = [np.array(row.lengths, float) for row in rows]
+    scores = {"log_prob": ours, "per_token": [total / n for total, n in zip(ours, lengths, strict=True)]}
+    if reference is not None:
+        scores = {"log_ratio": [a - b for a, b in zip(ours, theirs, strict=True)]} | scores
+    beta, whence = asked.implicit_beta()
+    found = [
+        ranking(name, rows, margins_of(rows, own), beta=beta if name == "log_ratio" else None)
+        for name, own in scores.items()
+    ]
+    ranked = sum(bool(row.pairs) for row in rows)
+    return Ranked(tuple(one for one in found if one is not None), ranked, read - ranked, beta, whence)
+
+
+def _rows(tokens: TokenizedRows, names: dict[tuple[str, int], str]) -> list[RankedRow]:
+    return [
+        RankedRow(
+            pairs_of(len(row.responses), row.scores),
+            tuple(len(response) for response in row.responses),
+            names.get((row.file, row.row), ""),
+        )
+        for row in tokens
+    ]
+
+
+def of_judge(asked: Asked, judge: Judge, said: Said) -> Ranked:
+    """The ranking by a reward or preference model's own verdicts, which answer in text as they do in rounds."""
+    rows, margins, read, rewards = list[RankedRow](), list[list[float]](), 0, True
+    for path in asked.data:
+        names = subsets(path, asked)
+        read += len(names)
+        found = [row for row in texts(path, said) if all(_text(answer) is not None for answer in row.responses)]
+        said(f"judging the rows of {path}")
+        verdicts = judge(
+            [_prompt(row.prompt) for row in found], [[_text(a) or "" for a in row.responses] for row in found]
+        )
+        for row, verdict in zip(found, verdicts, strict=True):
+            if not isinstance(verdict, Failed):
+                rewards = isinstance(verdict, Rewards)
+                rows.append(_ranked(row, names))
+                margins.append([_margin(verdict, i, j) for i, j in rows[-1].pairs])
+    one = ranking("reward" if rewards else "preference", rows, margins, beta=1.0)
+    count = sum(bool(row.pairs) for row in rows)
+    return Ranked(() if one is None else (one,), count, read - count, 1.0, "by its training")
+
+
+def _ranked(row: Comparison, names: dict[tuple[str, int], str]) -> RankedRow:
+    k = range(len(row.responses))
+    lengths = tuple(len(_text(answer) or "") for answer in row.responses)  # characters
+    pairs = tuple((i, j) for i, j in combinations(k, 2) if not row.tied(i, j))
+    return RankedRow(pairs, lengths, names.get((row.file, row.row), ""))
+
+
+def _margin(verdict: Verdict, i: int, j: int) -> float:
+    """The difference of rewards, or the log odds that i wins against j."""
+    assert not isinstance(verdict, Failed)
+    if isinstance(verdict, Rewards):
+        return verdict.rewards[i] - verdict.rewards[j]
+    p = min(max(verdict.wins[i][j], SURE), 1 - SURE)
+    return log(p) - log(1 - p)
+
+
+def texts(path: str, said: Said) -> list[Comparison]:
+    """The rows of a file that have two answers or more, best first, as text.
+
+    Raises DataError where rows cannot be used.
+    """
+    settings = DataSettings(needs=Needs(candidates=(2, None)), max_problem_share=0.1)
+    with Workers(1) as workers:
+        sources = [(path, 1.0)]
+        checked = check_rows(sources, settings, workers, said)
+        found = list[Comparison]()
+        every = zip(parts(sources), checked.lines_before, checked.dropped, strict=True)
+        for part, lines, dropped in every:
+            rows = comparisons(part, lines, checked.layouts[part.source])
+            for (_, row), out in zip(rows, dropped, strict=True):
+                if isinstance(row, Comparison) and not out:
+                    found.append(row)
+    return found
+
+
+def subsets(path: str, asked: Asked) -> dict[tuple[str, int], str]:
+    """The subset of every row: by its column, or by its file where there are several; else none."""
+    own = path if len(asked.data) > 1 else ""
+    return {(raw.file, raw.row): str((raw.fields or {}).get(asked.subset_column) or own) for raw in read_rows(path)}
+
+
+def _prompt(prompt: Text) -> Prompt:
+    return prompt if isinstance(prompt, str) else list(prompt)
+
+
+def _text(answer: Text) -> str | None:
+    """An answer as a judge reads it; None for one of several turns or with tools."""
+    if isinstance(answer, str):
+        return answer
+    only = answer[0].get("content") if len(answer) == 1 else None
+    return only if isinstance(only, str) else None

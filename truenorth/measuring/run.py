@@ -1,0 +1,71 @@
+"""All that `truenorth evaluate` measures, part by part; what lies on disk already is not computed again."""
+
+from ..data.cache import cache_folder
+from ..data.tokens import TokenizedRows
+from ..errors import ModelError
+from ..evaluate.findings import Findings
+from ..evaluate.forgetting import Texts, bytes_of, texts_of
+from ..evaluate.held_out_rows import read_texts
+from ..evaluate.progress import Watch
+from ..evaluate.subject import Subject
+from ..judge import judge_of
+from ..models.load import config_of, context_of, load_tokenizer
+from ..online.judge import open_judge
+from .answered import facts, kl
+from .asked import Asked
+from .ranked import of_judge, of_language_model
+from .tasks import results
+
+
+def measure(asked: Asked, watch: Watch) -> Findings:
+    """Measure what is asked. Raises DataError, ModelError or SettingsError for what cannot be."""
+    if not asked.is_judge:
+        return _of_language_model(asked, watch)
+    watch.stage(f"loading {asked.model}")
+    judge = open_judge(judge_of(f"{asked.kind_of_judge}:{asked.model}", trust_remote_code=asked.trust_remote_code))
+    return Findings(asked.model, None, ranked=of_judge(asked, judge, watch.stage))
+
+
+def _of_language_model(asked: Asked, watch: Watch) -> Findings:
+    """The parts in the order of the page; the model is loaded when the first of them needs it."""
+    subject, reference = _subjects(asked, watch)
+    length = min(
+        asked.max_length, context_of(asked.model, trust_remote_code=asked.trust_remote_code) or asked.max_length
+    )
+    prompts = asked.prompts is not None or bool(asked.data)
+    watch.stage("reading the data")
+    return Findings(
+        asked.model,
+        asked.reference,
+        ranked=of_language_model(asked, subject, reference, length) if asked.data else None,
+        kl=kl(asked, subject, reference, length) if reference is not None and prompts else None,
+        texts=_texts(asked.texts, subject, reference, length) if asked.texts is not None else None,
+        facts=facts(subject, reference) if asked.facts is not None else None,
+        tasks=results(asked) if asked.tasks else {},
+    )
+
+
+def _subjects(asked: Asked, watch: Watch) -> tuple[Subject, Subject | None]:
+    """The model and its reference. Raises ModelError where their vocabularies differ."""
+    trust, cache = asked.trust_remote_code, cache_folder() / "evaluated"
+    tokenizer = load_tokenizer(asked.model, trust_remote_code=trust)
+    subject = Subject(asked.model, tokenizer, cache, trust, watch.stage)
+    if asked.reference is None:
+        return subject, None
+    sizes = [
+        config_of(path, trust_remote_code=trust).get_text_config().vocab_size
+        for path in (asked.model, asked.reference)
+    ]
+    if sizes[0] != sizes[1]:
+        raise ModelError(
+            f"the reference {asked.reference} has a vocabulary of {sizes[1]} tokens, {asked.model} one of {sizes[0]}: "
+            "their log-probs do not compare. A reference must share the model's tokenizer."
+        )
+    return subject, Subject(asked.reference, tokenizer, cache, trust, watch.stage)
+
+
+def _texts(path: str, subject: Subject, reference: Subject | None, length: int) -> Texts:
+    rows: TokenizedRows = read_texts(path, subject.tokenizer, max_length=length)
+    ours = [float(total[0]) for total in subject.totals(rows)]
+    theirs = None if reference is None else [float(total[0]) for total in reference.totals(rows)]
+    return texts_of(rows.response_lengths.tolist(), bytes_of(rows, subject.tokenizer), ours, theirs)
