@@ -19,6 +19,7 @@ from .measuring.sides import sides_of
 from .online.sampling import Sampling
 
 NUMBERS, PAGE = "win_rate.json", "win_rate.html"
+WIDTH = 120  # columns of the table: a log has room for them
 
 
 def judge_command(given: Given, *, sets: Sequence[str], as_json: bool) -> None:
@@ -57,7 +58,9 @@ def judge_command(given: Given, *, sets: Sequence[str], as_json: bool) -> None:
         return
     from .evaluate.win_rate_text import draw
 
-    Console(highlight=False, soft_wrap=True).print(draw(rate, ours.name, theirs.name))
+    console = Console(highlight=False)
+    console.width = max(console.width, WIDTH)
+    console.print(draw(rate, ours.name, theirs.name))
     if "out" in asked:
         print(f"{asked['out']}/{PAGE}")
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from ..data.compressed import DAMAGE, open_text
 from ..errors import DataError
 from .sampling import Prompt
 
@@ -13,7 +14,7 @@ def as_turn(prompt: Prompt) -> Prompt:
 
 
 def read_prompts(file: Path) -> list[Prompt]:
-    """The prompts of a file: each line of text, or the `prompt` or `messages` of each JSON line.
+    """The prompts of a file, compressed or not: each line of text, or `prompt` or `messages` of each JSON line.
 
     Raises DataError naming the line.
     """
@@ -21,8 +22,12 @@ def read_prompts(file: Path) -> list[Prompt]:
         raise DataError(
             f"there is no file {file}. --prompts takes a .txt or .jsonl file; --prompt takes the text itself."
         )
-    lines = [(n, line) for n, line in enumerate(file.read_text(encoding="utf-8").splitlines(), 1) if line.strip()]
-    if file.suffix not in (".jsonl", ".json"):
+    try:
+        with open_text(file) as text:
+            lines = [(n, line) for n, line in enumerate(text.read().splitlines(), 1) if line.strip()]
+    except DAMAGE as error:
+        raise DataError(f"{file} is damaged or no text: {error}.") from error
+    if not {".jsonl", ".json"} & set(file.suffixes):
         return [line for _, line in lines]
     prompts: list[Prompt] = []
     for n, line in lines:
