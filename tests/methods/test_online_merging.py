@@ -42,7 +42,7 @@ def test_the_loss_is_dpo_s():
 
 
 def test_the_presets_differ_where_paper_and_code_do():
-    assert OnDARE.as_released("b") == OnDARE(base="b")
+    assert OnDARE.as_released("b") == OnDARE(base="b", keep=0.01)
     assert OnDARE.as_written("b") == OnDARE(base="b", rescale="none", task_mask="fresh")
     assert OnTIES.as_released("b") == OnTIES(base="b")
     assert OnTIES.as_written("b") == OnTIES(base="b", vote="weighted")
@@ -66,6 +66,15 @@ def test_any_update_of_any_method_merges_by_two_settings():
     assert load(written).update.merging == OnDARE(base="my-base")
 
 
+def test_another_kind_of_rule_keeps_what_was_set_and_has_its_own_defaults():
+    ondare = override(override(recipe("ondare"), "alpha", "1e-3"), "base", "b")
+    changed = override(ondare, "update.merging.kind", "onties").update.merging
+    assert changed == OnTIES(base="b", alpha=1e-3)
+    assert changed.keep != ondare.update.merging.keep
+    own = override(override(ondare, "keep", "0.3"), "update.merging.kind", "onties")
+    assert own.update.merging.keep == 0.3
+
+
 def test_bare_settings_of_a_rule_are_found():
     changed = override(override(recipe("onties"), "vote", "weighted"), "beta", "0.3")
     assert changed == recipe("onties", beta=0.3).replace(
@@ -77,7 +86,7 @@ def test_bare_settings_of_a_rule_are_found():
 
 def test_a_rule_s_settings_are_shown_with_the_method():
     rows = {row["name"]: row for row in describe("ondare")["settings"]}
-    assert rows["update.merging.keep"]["default"] == 0.01
+    assert rows["update.merging.keep"]["default"] == 0.1
     assert rows["beta"]["default"] == 0.1
     assert describe("onties")["title"].startswith("OnTIES")
 

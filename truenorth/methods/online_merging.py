@@ -8,6 +8,7 @@ Differs  in rounding: the released optimizers add alpha * tau to the weights, wh
          (Algorithm 1 has none, the code another place for epsilon), and weight decay comes before the move. Left out:
          restoring an L1 norm, and clamping at 1. A tensor with few entries is thinned out as any other, at least one
          is kept. Steps between merges reach every parameter. Draws are of the run's seed, so that replicas agree.
+         OnDARE's `keep` is ours, by docs/claims.md; alpha * steps / every task vectors are added in a run.
 """
 
 from typing import ClassVar, Literal, Self
@@ -32,10 +33,9 @@ class OnDARE(Rule):
     kind: ClassVar[str] = "ondare"
     selection: ClassVar = "drawn"
 
+    keep: float = setting(0.1, "share of entries that is kept, the paper's reserve rate", source="ours", gt=0, le=1)
     rescale: Literal["none", "inverse"] = setting("inverse", "divide what is kept by `keep`, or not", source="code")
-    task_mask: Literal["fixed", "fresh"] = setting(
-        "fixed", "task vector's draw: for the run or a merge", source="code"
-    )
+    task_mask: Literal["fixed", "fresh"] = setting("fixed", "task vector's draw: for a run or a merge", source="code")
 
     @classmethod
     def as_written(cls, base: str | None = None) -> Self:
@@ -44,8 +44,8 @@ class OnDARE(Rule):
 
     @classmethod
     def as_released(cls, base: str | None = None) -> Self:
-        """The authors' code's, and the default."""
-        return cls(base=base, rescale="inverse", task_mask="fixed")
+        """The authors' code's, and the default but for `keep`."""
+        return cls(base=base, keep=0.01, rescale="inverse", task_mask="fixed")
 
     @property
     def shares(self) -> tuple[float, float]:
@@ -115,9 +115,5 @@ def ties_recipe(*, base: str | None = None, inner: Update | None = None, **setti
 
 def _recipe(rule: OnDARE | OnTIES, inner: Update | None, settings: dict[str, float]) -> Recipe:
     update = AdamW(warmup_steps=100, decay="cosine") if inner is None else inner
-    return Recipe(
-        method=rule.kind,
-        objective=DPO(**settings),
-        references={"initial": Cached()},
-        update=update.replace(merging=rule),
-    )
+    merged, objective = update.replace(merging=rule), DPO(**settings)
+    return Recipe(method=rule.kind, objective=objective, references={"initial": Cached()}, update=merged)

@@ -2,7 +2,7 @@
 
 import importlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .. import methods
@@ -154,14 +154,19 @@ def _paths(data: Any, prefix: str = "") -> Iterator[str]:
             yield from _paths(value, f"{prefix}{name}.")
 
 
+def _shared(node: Part) -> Iterable[str]:
+    """The fields that all kinds of a part have; one kind's default may be its own."""
+    return type(node).__bases__[0].model_fields
+
+
 def _with(node: Any, path: Sequence[str], value: object) -> Any:
     """`node` with what lies at `path` in it replaced by `value`, validated on every level."""
     if not path:
         return value
     name, *rest = path
     if isinstance(node, Part) and name == "kind":
-        shared = type(node).__bases__[0].model_fields
-        return {"kind": value} | {field: getattr(node, field) for field in shared}
+        own = {field: (getattr(node, field), type(node).model_fields[field].default) for field in _shared(node)}
+        return {"kind": value} | {field: now for field, (now, default) in own.items() if now != default}
     if isinstance(node, Settings):
         return node.replace(**{name: _with(getattr(node, name), rest, value)})
     if isinstance(node, tuple):
