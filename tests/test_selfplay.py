@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from tests.judged import brief
+from tests.vowels import brief
 from tests.test_job import weights
 from tests.tiny import tiny_directory
 from truenorth import align
@@ -38,6 +38,7 @@ def prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def short(method: str = "online_dpo", **changes: Any) -> Any:
     made = recipe(method, learning_rate=1e-2)
+    assert made.schedule is not None
     return made.replace(schedule=made.schedule.replace(**SHORT | changes))
 
 
@@ -55,6 +56,11 @@ def test_rounds_are_drawn_judged_and_trained_on(model: str, prompts: str, tmp_pa
     assert len(lines(out, "train")) == 9
     assert result.summary["step0"]["drift"] < 1e-4
     assert all(line["rows"] + line["left_out"] == 11 for line in rounds)
+    assert "wins/initial" not in rounds[0]
+    assert rounds[1]["wins/initial"] == rounds[1]["wins/previous"]  # the round before is the first
+    assert all(0 < line["wins/initial"] < 1 for line in rounds[1:])
+    assert "went into drawing answers" in (out / "report.html").read_text()
+    assert "Judge&#39;s scores" in (out / "report.html").read_text()
     rows = [json.loads(line) for line in (out / "rounds/0002/rows.jsonl").read_text().splitlines()]
     assert all(row["scores"] == [brief(row["prompt"], answer) for answer in row["responses"]] for row in rows)
     assert all(len(row["responses"]) == 3 and row["made"]["round"] == 2 for row in rows)
@@ -106,7 +112,7 @@ from truenorth import align
 from truenorth.models.references import Moving
 model, prompts, out = sys.argv[1:]
 moving = short().replace(references={"initial": Moving(every=1, unit="rounds", share=0.5)})
-align(moving, model=model, prompts=prompts, judge="tests.judged:brief", out=out, resume=True, save_every=2,
+align(moving, model=model, prompts=prompts, judge="tests.vowels:brief", out=out, resume=True, save_every=2,
       **QUICK)
 """
 

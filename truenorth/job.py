@@ -177,6 +177,10 @@ def _train(ready: Ready, watch: Watch) -> Result:
     watch.stage("writing the model and the report")
     after = _held_out(session)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
+    if recipe.schedule is not None:
+        spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
+        summary["notes"].append(spent)
+        watch.said(spent)
     shown = (prompts, before["answers"], sample())
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report
@@ -270,7 +274,7 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         keep_checkpoints=run.keep_checkpoints,
         eval_every=run.eval_every or quarter,
         evaluate=None if session.held_out is None else lambda: _held_out(session),
-        before_step=lambda step: selfplay.told(session, run, step),
+        before_step=lambda step: selfplay.told(session, step),
         watch=watch.logged,
         processes=session.sharding.processes,
     )

@@ -1,10 +1,10 @@
 """A run in rounds of self-play: what is known of it before its model is loaded, and its session once it is."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
@@ -32,6 +32,18 @@ from .run import Run
 from .schedule import Rounds
 from .session import Session
 
+Make = Callable[[int], TokenizedRows]
+Tell = Callable[[int], Mapping[str, float]]
+
+
+def _not_yet(number: int) -> TokenizedRows:
+    raise AssertionError(f"round {number} has no policy to play it")
+
+
+def _untold(number: int) -> Mapping[str, float]:
+    del number
+    return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Planned:
@@ -43,10 +55,10 @@ class Planned:
     pairing: Pairing  # "none": a method that takes all answers
     rows: Prepared  # as large as any that will be drawn, one for each prompt
 
-    def steps(self, run: Run, make: Any = None) -> RoundSteps:
-        """The steps of the run, whose rows `make` makes."""
+    def steps(self, run: Run, make: Make = _not_yet, tell: Tell = _untold) -> RoundSteps:
+        """The steps of the run, whose rows `make` makes and of which `tell` tells."""
         rows = self.count * rows_per_prompt(self.schedule, self.pairing)
-        return RoundSteps(self.schedule, make, rows=rows, batch_size=run.batch_size, seed=run.seed)
+        return RoundSteps(self.schedule, make, tell, rows=rows, batch_size=run.batch_size, seed=run.seed)
 
 
 def check(recipe: Recipe, run: Run) -> None:
@@ -131,7 +143,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         plan.count,
         Local(policy.model, tokenizer),
         open_judge(run.judge),
-        rounds_folder(run.out),
+        run.out / "rounds",
         run.seed,
         answering,
         session.data,
@@ -144,7 +156,15 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         watch.stage("training")
         return rows
 
-    return replace(session, steps=plan.steps(run, make))
+    def tell(number: int) -> Mapping[str, float]:
+        if not play.group.first:  # one process speaks, and asks the judge
+            return {}
+        earlier = {"wins/initial": 0, "wins/previous": number - 1} if number > 0 else {}
+        wins = {name: play.wins_against(number, of) for name, of in earlier.items()}
+        found = measures_of(play.folder, number)
+        return found | {name: value for name, value in wins.items() if value is not None}
+
+    return replace(session, steps=plan.steps(run, make, tell))
 
 
 def steps_of_round(session: Session) -> int:
@@ -153,18 +173,24 @@ def steps_of_round(session: Session) -> int:
     return steps.per_round if isinstance(steps, RoundSteps) and steps.per_round > 1 else 0
 
 
-def rounds_folder(out: Path) -> Path:
-    """Where a run keeps the rows of its rounds."""
-    return out / "rounds"
+def shares_of_time(out: Path, rounds: int, training: float) -> str:
+    """What the time of a run in rounds went to, in a sentence; `training` is in seconds."""
+    found = [measures_of(out / "rounds", number) for number in range(rounds)]
+    drawing, judging = (sum(one[f"seconds/{what}"] for one in found) for what in ("sampling", "judging"))
+    whole = max(drawing + judging + training, 1e-9)
+    return (
+        f"Of {whole:.0f} s, {drawing / whole:.0%} went into drawing answers, {judging / whole:.0%} into judging them, "
+        f"{training / whole:.0%} into training on them."
+    )
 
 
-def told(session: Session, run: Run, step: int) -> Mapping[str, float | str] | None:
+def told(session: Session, step: int) -> Mapping[str, float | str] | None:
     """What is logged of the round that begins after `step` steps, whose rows are made now; None where none begins."""
     steps = session.steps
     if not (isinstance(steps, RoundSteps) and steps.opens_round(step)):
         return None
     steps.open(step)
-    return {"split": "round", **measures_of(rounds_folder(run.out), steps.round_of(step))}
+    return {"split": "round", **steps.tell(steps.round_of(step))}
 
 
 def _must_fit(run: Run, schedule: Rounds, prompts: Sequence[Ints], context: int | None) -> None:

@@ -55,13 +55,38 @@ PLAN = (
     Planned("Gradient norm", "before the clip", (("grad_norm", "norm", "plain"),)),
     Planned("Learning rate", "per step", (("learning_rate", "rate", "plain"),)),
 )
+OF_ROUNDS = (  # logged once a round, of the answers that it draws
+    Planned(
+        "Judge's scores",
+        "of a round's answers",
+        (("rewards/judge", "mean", "plain"), ("rewards/best", "best", "chosen")),
+    ),
+    Planned(
+        "Wins",
+        "share, against answers of",
+        (("wins/initial", "the start", "plain"), ("wins/previous", "the round before", "chosen")),
+        True,
+        0.5,
+    ),
+    Planned("Lengths of answers", "tokens", (("lengths/sampled", "drawn", "plain"),)),
+    Planned(
+        "Variety",
+        "share",
+        (
+            ("diversity", "answers of a prompt that differ", "chosen"),
+            ("repetition", "word triples said before", "rejected"),
+        ),
+        True,
+    ),
+)
 
 
 def charts(records: Sequence[Record]) -> list[Chart]:
     """The charts that these records can fill; a metric with a single point is no curve."""
     drawn: list[Chart] = []
-    for planned in PLAN:
-        lines = tuple(_line(records, *metric) for metric in planned.metrics)
+    for planned in (*OF_ROUNDS, *PLAN):
+        line_of = _line_of_rounds if planned in OF_ROUNDS else _line
+        lines = tuple(line_of(records, *metric) for metric in planned.metrics)
         if lines := tuple(line for line in lines if _drawable(line)):
             drawn.append(Chart(planned.title, planned.unit, lines, planned.share, planned.level))
     for name in _other_metrics(records):
@@ -99,6 +124,11 @@ def _line(records: Sequence[Record], metric: str, name: str, colour: Colour) -> 
     return Line(name, colour, series(records, metric), held_out, low, high, exact=metric in EXACT)
 
 
+def _line_of_rounds(records: Sequence[Record], metric: str, name: str, colour: Colour) -> Line:
+    nothing = series([], metric)
+    return Line(name, colour, series(records, metric, split="round"), nothing, nothing, nothing, exact=True)
+
+
 def _drawable(line: Line) -> bool:
     return len(line.train) > 1 or len(line.held_out) > 1
 
@@ -106,5 +136,6 @@ def _drawable(line: Line) -> bool:
 def _other_metrics(records: Sequence[Record]) -> list[str]:
     """Metrics that the plan does not know, in alphabetical order."""
     known = BOOKKEEPING | {metric for planned in PLAN for metric, _, _ in planned.metrics}
-    logged = {name for record in records for name, value in record.items() if number(value) == number(value)}
+    of_steps = [record for record in records if record.get("split") != "round"]
+    logged = {name for record in of_steps for name, value in record.items() if number(value) == number(value)}
     return sorted(name for name in logged - known if not name.endswith(BOUNDS) and not name.startswith(PREFIX))

@@ -75,6 +75,9 @@ class QuietWatch:
         self.steps = n
 
     def logged(self, record: Mapping[str, object]) -> None:
+        if record.get("split") == "round":
+            self.said(of_round(record))
+            return
         held_out = record.get("split") == "eval"
         if not held_out and record.get("step") != self.steps and self.clock() < self._next:
             return
@@ -119,6 +122,9 @@ class TerminalWatch:
         self._progress.add_task("training", total=n, numbers="")
 
     def logged(self, record: Mapping[str, object]) -> None:
+        if record.get("split") == "round":
+            self.said(of_round(record))
+            return
         if record.get("split") == "eval":
             self.said(f"held out at step {record.get('step')}: {summary(record)}")
             return
@@ -171,6 +177,29 @@ def summary(record: Mapping[str, object]) -> str:
         if isinstance(value, float | int):
             parts.append(f"{name} {value:{form}}")
     return "  ".join(parts)
+
+
+OF_ROUND: tuple[tuple[str, str], ...] = (  # metric, and the words around it
+    ("rows", "{:.0f} prompts"),
+    ("left_out", "{:.0f} left out"),
+    ("rewards/judge", "the judge's mean score {:.3f}"),
+    ("wins/initial", "wins {:.0%} against the start"),
+    ("wins/previous", "{:.0%} against the round before"),
+    ("lengths/sampled", "{:.0f} tokens an answer"),
+    ("seconds/sampling", "drawn in {:.1f} s"),
+    ("seconds/judging", "judged in {:.1f} s"),
+    ("seconds", "trained for {:.1f} s so far"),
+)
+
+
+def of_round(record: Mapping[str, object]) -> str:
+    """What was drawn in a round, in one line; what is 0 or not there is not said.
+
+    >>> of_round({"round": 2.0, "rows": 64.0, "left_out": 0.0, "rewards/judge": 0.4, "seconds/sampling": 1.7})
+    "Round 2: 64 prompts, the judge's mean score 0.400, drawn in 1.7 s"
+    """
+    parts = [words.format(value) for name, words in OF_ROUND if isinstance(value := record.get(name), float) and value]
+    return f"Round {record.get('round'):.0f}: {', '.join(parts)}"
 
 
 def _plainly(console: Console, text: str) -> None:

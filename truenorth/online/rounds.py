@@ -9,12 +9,13 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SamplerError
-from ..judge import Asked, Failed, Judge
+from ..judge import Asked, Failed, Judge, Rewards
 from ..processes import ALONE, Group
 from ..schedule import Rounds
 from .round_file import RoundFile, RoundRow, Written
 from .sampling import Response, Sampler, Sampling, total_log_probs
 
+COMPARED = 64  # prompts whose answers of two rounds are compared
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
 
 
@@ -49,6 +50,24 @@ class Play:
                     file.append(rows, entry)
         self.group.wait()
         return file if self.group.first else RoundFile.open(folder)
+
+    def wins_against(self, number: int, earlier: int) -> float | None:
+        """P(an answer of round `number` beats one of round `earlier`), as the judge says of prompts that both asked.
+
+        None where there are no such prompts, or the judge says nothing of them. Costs COMPARED questions at most.
+        """
+        new, old = ({str(row.prompt): row for row in self._file(n).rows()} for n in (number, earlier))
+        both = [
+            (new[prompt].prompt, [new[prompt].responses[0], old[prompt].responses[0]])
+            for prompt in new
+            if prompt in old
+        ]
+        verdicts = self.judge([prompt for prompt, _ in both[:COMPARED]], [pair for _, pair in both[:COMPARED]])
+        wins = [v.as_wins() if isinstance(v, Rewards) else v for v in verdicts if not isinstance(v, Failed)]
+        return sum(win.wins[0][1] for win in wins) / len(wins) if wins else None
+
+    def _file(self, number: int) -> RoundFile:
+        return RoundFile.open(self.folder / f"{number + 1:04}")
 
     def places(self, number: int) -> list[int]:
         """Which prompts round `number` asks: in turn, in a fresh order each time all were asked."""

@@ -67,7 +67,7 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
 
         while progress.step < plan.steps.count:
             if (record := plan.before_step(progress.step)) is not None:
-                write({"step": progress.step + 1, **record})
+                write({"step": progress.step + 1, "seconds": round(progress.seconds, 3), **record})
             progress = _step(players, plan, progress, write)
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
