@@ -75,6 +75,9 @@ def write(path: Path, data: Mapping[str, Any]) -> str:
         ["merge", "soup", "--models", "a", "b", "--out", "tests"],
         ["judge", "--model", "./nothere", "--against", "b", "--judge", "world"],
         ["judge", "--answers", "nothere.jsonl", "--against", "b", "--judge", "world"],
+        ["evaluate", "--help"],
+        ["evaluate", "--model", "./nothere", "--data", "x"],
+        ["evaluate", "--model", "owner/name", "--data", "nothere.jsonl"],
     ],
     ids=" ".join,
 )
@@ -90,12 +93,8 @@ def test_nothing_slow_is_imported_for_help_or_a_typo(line: list[str]) -> None:
 
 def test_help_lists_every_command() -> None:
     text = run("--help").stdout
-    assert all(
-        name in text
-        for name in (
-            *("train", "inspect", "methods", "merge", "games", "generate", "judge", "report", "demo", "--version"),
-        )
-    )
+    names = "train inspect methods merge games generate judge evaluate report demo --version"
+    assert all(name in text for name in names.split())
 
 
 def test_every_setting_of_the_run_has_a_flag() -> None:

@@ -118,7 +118,7 @@ def test_beta_is_that_of_the_run(given: dict[str, str], tmp_path: Path) -> None:
     from shutil import copytree
 
     copytree(given["after"], tmp_path / "run" / "final")
-    (tmp_path / "run" / "run.yaml").write_text("objective: {kind: dpo, beta: 0.3}\n")
+    (tmp_path / "run" / "run.yaml").write_text("recipe: {method: dpo, objective: {kind: dpo, beta: 0.3}}\n")
     asked = ["--reference", given["before"], "--data", given["pairs"], "--samples", "1", "--max-new-tokens", "2"]
     found = numbers("--model", str(tmp_path / "run" / "final"), *asked)
     assert (found["pairs"]["beta"], found["pairs"]["beta_from"]) == (0.3, "of the run")

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from truenorth.evaluate.reward_bench import RankedRow, calibration, margins_of, pairs_of, ranking
+from truenorth.evaluate.reward_bench import RankedRow, against, calibration, margins_of, pairs_of, ranking
 
 DRAW = np.random.default_rng(1)
 
@@ -87,3 +87,14 @@ def test_probabilities_are_those_of_beta_times_the_margin() -> None:
     assert found is not None
     assert found.calibration is not None
     assert found.calibration.bins[0][0] == pytest.approx(0.75)
+
+
+def test_a_reference_is_ranked_by_the_same_pairs() -> None:
+    rows, ours, theirs = [pair()] * 4, scores(1.0, 1.0, -1.0, 0.0), scores(1.0, -1.0, -1.0, -1.0)
+    one = ranking("log_prob", rows, ours, beta=None)
+    assert one is not None
+    found = against(one, rows, ours, theirs)
+    assert found.accuracy_of_reference is not None
+    assert found.accuracy_gained is not None
+    assert (found.whole.accuracy.value, found.accuracy_of_reference.value) == (0.625, 0.25)
+    assert found.accuracy_gained.value == pytest.approx(0.375)

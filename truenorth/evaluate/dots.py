@@ -11,8 +11,8 @@ from .intervals import Interval
 from .plots import FONT_SIZE, STAND_INS, bare, drawing
 
 Named = Sequence[tuple[str, Interval]]
-WIDTH, STEP, FRAME = 560, 30, 40  # CSS pixels: of the picture, of a number, and around them
-LABELS = 0.34  # share of the width
+WIDTH, STEP, FRAME = 360, 26, 40  # CSS pixels: of the picture, of a number, and around them
+LABELS = 0.36  # share of the width
 
 
 def dots(title: str, named: Named, *, level: float | None = None, share: bool = True) -> str:

@@ -65,7 +65,8 @@ class Findings:
 
 def _of_ranking(ranking: Ranking) -> list[Line]:
     by = SCORES[ranking.score]
-    found = [Line(f"right by {by}", told(ranking.whole.accuracy))]
+    beside = [told(one) if one is not None else "" for one in (ranking.accuracy_of_reference, ranking.accuracy_gained)]
+    found = [Line(f"right by {by}", told(ranking.whole.accuracy), *beside)]
     if (mean := ranking.mean_over_subsets) is not None:
         found.append(Line("  mean over subsets", f"{100 * mean:.1f}\u202f%"))
     found.append(Line("  margin", spoken(ranking.whole.margin)))

@@ -7,17 +7,18 @@ Differs  in reading three scores side by side: the log-ratio to a reference (DPO
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from .intervals import Interval, bootstrap_mean, proportion
+from .intervals import Interval, bootstrap_mean, paired_difference, proportion
 from .win_rate import LONGER, SAME, SHORTER, relation
 
 Array = npt.NDArray[np.float64]
+Margins = Sequence[Sequence[float]]  # of each pair of each row
 Bins = tuple[tuple[float, float, float], ...]  # sure, right, share of the pairs
 
 SEED = 0  # of the resamples
@@ -71,6 +72,8 @@ class Ranking:
     by_length: tuple[Group, ...]  # the better answer is shorter, alike or longer
     by_subset: tuple[Group, ...]
     calibration: Calibration | None
+    accuracy_of_reference: Interval | None = None  # of the same score under the reference, where there is one
+    accuracy_gained: Interval | None = None  # the model's minus the reference's on the same rows
 
     @property
     def mean_over_subsets(self) -> float | None:
@@ -133,9 +136,7 @@ def margins_of(rows: Sequence[RankedRow], scores: Sequence[Array]) -> list[list[
     return [[float(own[i] - own[j]) for i, j in row.pairs] for row, own in zip(rows, scores, strict=True)]
 
 
-def ranking(
-    score: str, rows: Sequence[RankedRow], margins: Sequence[Sequence[float]], *, beta: float | None
-) -> Ranking | None:
+def ranking(score: str, rows: Sequence[RankedRow], margins: Margins, *, beta: float | None) -> Ranking | None:
     """Accuracy, margin and calibration of each row's pairs; None where there is no pair.
 
     sigmoid(beta * margin) is the probability that the better answer is; None: no probability is meant.
@@ -160,6 +161,21 @@ def ranking(
         tuple(_group(name, pairs.only(kept), beta) for name, kept in subsets.items() if kept.any()),
         None if beta is None else calibration(_sigmoid(beta * pairs.margin), pairs.weight, pairs.row),
     )
+
+
+def against(one: Ranking, rows: Sequence[RankedRow], ours: Margins, theirs: Margins) -> Ranking:
+    """The ranking with what the same score of the reference gets, from the margins of both."""
+    own, other = (_rights(rows, margins) for margins in (ours, theirs))
+    return replace(
+        one,
+        accuracy_of_reference=proportion(min(sum(other), len(other)), len(other)),
+        accuracy_gained=paired_difference(other, own, SEED),
+    )
+
+
+def _rights(rows: Sequence[RankedRow], margins: Margins) -> list[float]:
+    """The share of its pairs that are right, of each row that has some."""
+    return [float(np.mean(0.5 * (np.sign(own) + 1.0))) for row, own in zip(rows, margins, strict=True) if row.pairs]
 
 
 def _group(name: str, pairs: _Pairs, beta: float | None) -> Group:

@@ -92,10 +92,22 @@ class Asked(Settings):
         """Beta, and where it is from: the flag, the run that the model is the end of, or the default."""
         if self.beta is not None:
             return self.beta, "as given"
-        run = Path(self.model).parent / "run.yaml"
-        said: Any = yaml.safe_load(run.read_text()) if run.is_file() else {}
-        beta = (said.get("objective") or {}).get("beta") if isinstance(said, dict) else None
+        beta = self._of_run("recipe", "objective", "beta")
         return (float(beta), "of the run") if isinstance(beta, int | float) else (BETA, "the default")
+
+    @property
+    def started_from(self) -> str | None:
+        """The model that the run beside the model started from, where there is such a run."""
+        start = self._of_run("run", "model")
+        return start if isinstance(start, str) else None
+
+    def _of_run(self, *path: str) -> Any:
+        """A setting of the run that the model is the end of; None where there is none."""
+        file = Path(self.model).parent / "run.yaml"
+        found: Any = yaml.safe_load(file.read_text(encoding="utf-8")) if file.is_file() else None
+        for name in path:
+            found = found.get(name) if isinstance(found, dict) else None
+        return found
 
 
 NOT_OF_JUDGES = ("prompts", "texts", "facts", "tasks")

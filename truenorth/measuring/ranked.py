@@ -14,7 +14,7 @@ from ..data.options import DataSettings, Needs
 from ..data.tokens import TokenizedRows
 from ..data.workers import Workers
 from ..evaluate.held_out_rows import read_answers
-from ..evaluate.reward_bench import Ranked, RankedRow, margins_of, pairs_of, ranking
+from ..evaluate.reward_bench import Ranked, RankedRow, Ranking, against, margins_of, pairs_of, ranking
 from ..evaluate.subject import Subject
 from ..judge import Asked as Prompt
 from ..judge import Failed, Judge, Rewards, Verdict
@@ -38,17 +38,25 @@ def of_language_model(asked: Asked, subject: Subject, reference: Subject | None,
         rows += _rows(tokens, names)
         ours += subject.totals(tokens)
         theirs += [] if reference is None else reference.totals(tokens)
-    lengths = [np.array(row.lengths, float) for row in rows]
-    scores = {"log_prob": ours, "per_token": [total / n for total, n in zip(ours, lengths, strict=True)]}
-    if reference is not None:
-        scores = {"log_ratio": [a - b for a, b in zip(ours, theirs, strict=True)]} | scores
+    found = list[Ranking]()
     beta, whence = asked.implicit_beta()
-    found = [
-        ranking(name, rows, margins_of(rows, own), beta=beta if name == "log_ratio" else None)
-        for name, own in scores.items()
-    ]
-    ranked = sum(bool(row.pairs) for row in rows)
-    return Ranked(tuple(one for one in found if one is not None), ranked, read - ranked, beta, whence)
+    if reference is not None:
+        margins = margins_of(rows, [a - b for a, b in zip(ours, theirs, strict=True)])
+        found += _one(ranking("log_ratio", rows, margins, beta=beta))
+    lengths = [np.array(row.lengths, float) for row in rows]
+    for score, per in (("log_prob", [np.ones_like(n) for n in lengths]), ("per_token", lengths)):
+        own = margins_of(rows, [total / n for total, n in zip(ours, per, strict=True)])
+        one = _one(ranking(score, rows, own, beta=None))
+        if reference is not None:
+            other = margins_of(rows, [total / n for total, n in zip(theirs, per, strict=True)])
+            one = [against(ranked, rows, own, other) for ranked in one]
+        found += one
+    measured = sum(bool(row.pairs) for row in rows)
+    return Ranked(tuple(found), measured, read - measured, beta, whence)
+
+
+def _one(found: Ranking | None) -> list[Ranking]:
+    return [] if found is None else [found]
 
 
 def _rows(tokens: TokenizedRows, names: dict[tuple[str, int], str]) -> list[RankedRow]:

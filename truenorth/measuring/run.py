@@ -33,6 +33,10 @@ def _of_language_model(asked: Asked, watch: Watch) -> Findings:
         asked.max_length, context_of(asked.model, trust_remote_code=asked.trust_remote_code) or asked.max_length
     )
     prompts = asked.prompts is not None or bool(asked.data)
+    if reference is None and (asked.data or asked.texts or asked.facts):
+        start = asked.started_from
+        hint = f" The run started from {start}: --reference {start}" if start is not None else ""
+        watch.said(f"There is no --reference, so nothing is compared, and no log-ratio or KL is measured.{hint}")
     watch.stage("reading the data")
     return Findings(
         asked.model,
