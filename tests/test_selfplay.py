@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 import torch
 
-from tests.vowels import brief
 from tests.test_job import weights
 from tests.tiny import tiny_directory
+from tests.vowels import brief
 from truenorth import align
 from truenorth.errors import SettingsError
 from truenorth.methods import recipe
-from truenorth.models.references import Moving
+from truenorth.models.references import Frozen, Moving, Soup
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 1, "max_length": 64}
 SHORT = {"rounds": 3, "k": 3, "max_new_tokens": 8}
@@ -82,6 +82,16 @@ def test_a_reference_that_moves_by_rounds_is_the_policy_at_each_rounds_start(
     drift = {line["step"]: line["kl/initial"] for line in lines(tmp_path / "run", "train")}
     assert all(abs(drift[step]) < 1e-4 for step in (1, 4, 7))
     assert all(abs(drift[step]) > 1e-3 for step in (2, 3, 5, 6, 8, 9))
+
+
+def test_a_soup_is_held_while_rounds_are_played(model: str, prompts: str, tmp_path: Path) -> None:
+    other = tiny_directory(tmp_path / "other", seed=1)
+    soup = {"initial": Soup(path=str(other), start_share=1.0)}  # the start alone, by way of a second model
+    for name, references in (("soup", soup), ("frozen", {"initial": Frozen()})):
+        made = short("rloo", rounds=2, prompts="batch").replace(references=references)
+        align(made, model=model, prompts=prompts, judge=brief, out=tmp_path / name, **QUICK)
+    ours, theirs = weights(tmp_path / "soup"), weights(tmp_path / "frozen")
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in theirs)
 
 
 @pytest.mark.parametrize(

@@ -38,3 +38,9 @@ def test_at_the_start_its_gradient_of_a_pair_is_dpos_where_the_rewards_are_beta_
         loss = objective(scored(total, total.detach(), rewards=[(0.25, 0.0)]))
         found.append(torch.autograd.grad(loss.sum(), total)[0])
     torch.testing.assert_close(*found)
+
+
+def test_salsa_has_the_same_gradient_with_a_soup_in_the_references_place():
+    candidates = scored([(-10.0, -20.0)], [(-12.0, -19.0)], rewards=[(1.0, 0.0)])
+    assert torch.equal(recipe("salsa_rl").objective(candidates), RLOO()(candidates))
+    assert recipe("salsa_rl").references["initial"].kind == "soup"

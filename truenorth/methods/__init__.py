@@ -74,6 +74,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "mpo": "truenorth.methods.mpo:recipe",
     "mpo_rt": "truenorth.methods.mpo:rt_recipe",
     "salsa": "truenorth.methods.salsa:recipe",
+    "salsa_rl": "truenorth.methods.salsa:rl_recipe",
     "dpo_norm": "truenorth.methods.dpo_norm:recipe",
 }
 

@@ -13,6 +13,7 @@ Differs  in nothing that is known to us, at `schedule.prompts=batch` and one epo
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from ..contrasts import leave_one_out
@@ -24,10 +25,9 @@ from ..settings import setting
 from ..types import Candidates
 
 
-class RLOO(Objective):
-    """A policy gradient; the loss's value means nothing, its gradient does."""
+class LeaveOneOut(Objective):
+    """Abstract: the policy gradient, whatever the reference is. The loss's value means nothing, its gradient does."""
 
-    kind: ClassVar[str] = "rloo"
     reads: ClassVar = frozenset({"rewards"})
     candidates: ClassVar = (2, None)
     invariances: ClassVar = frozenset({"prompt_shift", "permuted_rejected", "reward_shift"})
@@ -35,16 +35,26 @@ class RLOO(Objective):
     beta: float = setting(0.05, "weight of the KL to the reference, in rewards per nat", source="ours", ge=0)
 
     def __call__(self, candidates: Candidates) -> Tensor:
-        assert candidates.rewards is not None
-        rewards = candidates.rewards - self.beta * candidates.log_ratio("initial").detach()
-        return -(leave_one_out(rewards) * candidates.policy.total).mean(-1)
+        return self._surrogate(candidates, candidates.log_ratio("initial").detach())
 
     def implicit_rewards(self, candidates: Candidates) -> Tensor:
         return self.beta * candidates.log_ratio("initial")
 
     def initial_loss(self, candidates: Candidates) -> Tensor:
+        return self._surrogate(candidates, torch.zeros_like(candidates.policy.total))
+
+    def _surrogate(self, candidates: Candidates, log_ratio: Tensor) -> Tensor:
+        """[B]. In float64: advantages add up to nothing, and what is left of large totals is small."""
         assert candidates.rewards is not None
-        return -(leave_one_out(candidates.rewards) * candidates.policy.total).mean(-1)
+        total = candidates.policy.total
+        advantages = leave_one_out(candidates.rewards.double() - self.beta * log_ratio.double())
+        return -(advantages * total.double()).mean(-1).to(total.dtype)
+
+
+class RLOO(LeaveOneOut):
+    """The policy gradient of reward less KL to the policy's start."""
+
+    kind: ClassVar[str] = "rloo"
 
 
 def recipe(*, learning_rate: float = 1e-6, **settings: float) -> Recipe:
