@@ -3,13 +3,15 @@
 import pytest
 from pydantic import ValidationError
 
+from truenorth import methods
 from truenorth.errors import SettingsError
 from truenorth.methods.dpo import DPO
 from truenorth.methods.mrpo import MRPO
 from truenorth.methods.simpo import SimPO
-from truenorth.models.references import Cached, Frozen, OtherModel
+from truenorth.models.references import Cached, Frozen, Moving, OtherModel
 from truenorth.optim.update import AdamW, RMSprop
 from truenorth.recipe import Recipe
+from truenorth.schedule import Rounds
 
 
 def recipe(**parts):
@@ -74,3 +76,26 @@ def test_recipe_is_frozen():
 def test_part_of_the_wrong_sort_is_refused(part):
     with pytest.raises(SettingsError, match=r"must be (Objective|Update|Reference)'s settings.*, got (AdamW|DPO)"):
         recipe(**part)
+
+
+def test_wins_without_rounds_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"MPO reads who wins against whom.*`schedule: \{rounds: 3\}`"):
+        methods.recipe("mpo").replace(schedule=None)
+
+
+def test_a_reference_by_rounds_without_rounds_is_refused() -> None:
+    with pytest.raises(SettingsError, match="the reference initial moves by rounds, and the recipe has no `schedule`"):
+        methods.recipe("dpo").replace(references={"initial": Moving(unit="rounds")})
+
+
+def test_whole_distributions_of_a_cached_reference_are_refused() -> None:
+    made = methods.recipe("mpo")
+    with pytest.raises(SettingsError, match="the reference round is cached"):
+        made.replace(references={"magnet": made.references["magnet"], "round": Cached()})
+
+
+def test_any_method_of_comparisons_plays_rounds_and_one_of_labels_does_not() -> None:
+    played = methods.recipe("exo_rw").replace(references={"initial": Frozen()}, schedule=Rounds(k=4))
+    assert played.schedule == Rounds(k=4)
+    with pytest.raises(SettingsError, match="KTO takes 1 to 1 answers to a prompt, and a round draws 2"):
+        methods.recipe("kto").replace(references={"initial": Frozen()}, schedule=Rounds())
