@@ -46,12 +46,13 @@ def _frontiers(axes: Any, found: Found) -> None:
         points = sorted((100 * (1 - _mean(found, g, "right")), _mean(found, g, "reward")) for g in groups)
         if points:
             shown = {"marker": "o", "markersize": 4} if line else {"marker": "D", "markersize": 5}
-            axes.plot(*zip(*points, strict=True), line, color=colour, label=family, **shown)
+            axes.plot(*zip(*points, strict=True), color=colour, label=family, linestyle=line or "none", **shown)
     axes.plot(100 * (1 - start["right"]), start["reward"], "*", color="black", markersize=10, label="SFT")
-    axes.set_xscale("log")
+    axes.set_xscale("log", subs=[])
+    axes.set_xticks([1, 2, 5, 10, 20, 50], ["1", "2", "5", "10", "20", "50"])
     axes.set_xlabel("facts wrong when drawn at temperature 1, %", color=INK)
     axes.set_title("oracle reward", loc="left", color=INK, fontsize=10)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower left", bbox_to_anchor=(0.1, 0))
 
 
 def _alphas(axes: Any, found: Found) -> None:

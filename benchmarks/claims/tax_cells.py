@@ -121,7 +121,8 @@ def losses() -> list[Cell]:
     """IPO and KTO, with AdamW and inside the rules."""
     found: list[Cell] = []
     for loss in ("ipo", "kto"):
-        found += [Cell("AdamW", loss=loss), *(online(arm, keep=keep, loss=loss) for arm, keep in KEPT.items())]
+        found += [Cell("AdamW", loss=loss, rate=rate) for rate in (1e-3, 2.5e-4)]
+        found += [online(arm, keep=keep, loss=loss) for arm, keep in KEPT.items()]
     return found
 
 

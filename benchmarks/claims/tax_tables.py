@@ -41,7 +41,7 @@ def print_tables(found: Found) -> None:
 
 
 def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
-    yield "SFT", measured(found, [Key("SFT")])
+    yield "SFT", measured(found, [key for key in found if key.arm == "SFT"])
     yield "Trained", measured(found, keys(headline()))
     yield "Other settings", measured(found, keys(further()))
     yield "Merged and averaged", measured(found, dict.fromkeys(key.group for key in found if key.after))
