@@ -163,6 +163,7 @@ def test_tasks_are_those_of_lm_eval(given: dict[str, str], monkeypatch: pytest.M
     ("line", "message"),
     [
         (["--data", "x"], "evaluate needs --model"),
+        (["--model", "{after}", "--data", "{pairs}", "--out", "{pairs}"], "--out takes a folder"),
         (["--model", "./no", "--data", "x"], "there is no model folder ./no"),
         (["--model", "{after}"], "evaluate needs something to measure"),
         (["--model", "{after}", "--prompts", "p.txt", "--data", "x"], "give --reference MODEL too"),
@@ -187,3 +188,13 @@ def test_a_reference_of_another_vocabulary_is_refused(given: dict[str, str], tmp
     found = run("--model", given["after"], "--reference", str(other), "--data", given["pairs"])
     assert found.exit_code == 1
     assert "has a vocabulary of 7 tokens" in found.output
+
+
+def test_rows_that_are_left_out_have_a_reason(given: dict[str, str], tmp_path: Path) -> None:
+    rows = [
+        {"prompt": f"Where is {i}?", "responses": ["Here it is.", "No."], "scores": [1.0, float(i % 5 == 0)]}
+        for i in range(15)
+    ]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    pairs = numbers("--model", given["after"], "--data", str(tmp_path / "rows.jsonl"))["pairs"]
+    assert (pairs["rows"], list(pairs["left_out"].values())) == (12, [3])

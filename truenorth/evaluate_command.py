@@ -1,7 +1,6 @@
 """`truenorth evaluate` once its line is read: what is measured, as a table, a page or JSON."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -9,7 +8,7 @@ from rich.console import Console
 from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import Given, settings_of
-from .measuring.asked import Asked
+from .measuring.asked import Asked, folder_of
 from .measuring.flags import EVALUATE
 
 NUMBERS, PAGE = "evaluation.json", "evaluation.html"
@@ -19,7 +18,8 @@ WIDTH = 120  # columns of the table: a log has room for them
 def evaluate_command(given: Given, *, as_json: bool) -> None:
     """Print what was found, and write it to --out."""
     fields: dict[str, Any] = settings_of(given, EVALUATE)
-    out = Path(fields.pop("out")) if "out" in fields else None
+    out = folder_of(fields)
+    fields.pop("out", None)
     if "model" not in fields:
         raise SettingsError("evaluate needs --model, for instance --model runs/exo/final --data held_out.jsonl.")
     if "tasks" in fields:

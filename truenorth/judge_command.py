@@ -13,6 +13,7 @@ from .errors import SettingsError
 from .evaluate.progress import Silent, watching
 from .flags import Given, settings_of, split_setting
 from .judge import JudgeSettings, judge_of
+from .measuring.asked import folder_of
 from .measuring.flags import JUDGE
 from .measuring.matches import numbers, play, prompts_of
 from .measuring.sides import sides_of
@@ -26,6 +27,7 @@ def judge_command(given: Given, *, sets: Sequence[str], as_json: bool) -> None:
     """Print the win rate, and write answers, verdicts and the page to --out."""
     asked = settings_of(given, JUDGE)
     judge = _judge(asked, sets)
+    folder_of(asked)
     sampling = Sampling(
         **{key.removeprefix("sampling."): v for key, v in asked.items() if key.startswith("sampling.")}
     )

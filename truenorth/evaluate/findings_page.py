@@ -77,5 +77,7 @@ def draw(found: Findings) -> Table:
     for line in lines:
         table.add_row(*([line.name, line.model] + ([line.reference, line.change] if wide else [])))
     if found.ranked is not None:
-        table.add_row("rows", f"{found.ranked.rows} measured, {found.ranked.left_out} left out")
+        table.add_row("rows measured", f"{found.ranked.rows:,}")
+        for reason, count in found.ranked.left_out.items():
+            table.add_row("left out", f"{count:,}: {reason}", style="yellow")
     return table

@@ -6,7 +6,7 @@ Differs  in reading three scores side by side: the log-ratio to a reference (DPO
          the log-prob per token; in rows with K answers, whose pairs count as one row; and in ties, which count half.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import combinations
 from typing import Any
@@ -91,13 +91,13 @@ class Ranked:
 
     rankings: tuple[Ranking, ...]
     rows: int  # that were measured
-    left_out: int  # too long, of equal scores, or with nothing said of them
+    left_out: Mapping[str, int]  # reason -> rows
     beta: float  # sigmoid(beta * margin) is the probability that is meant
     beta_from: str
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON, the rankings by name."""
-        about = {"rows": self.rows, "left_out": self.left_out, "beta": self.beta, "beta_from": self.beta_from}
+        about = {"rows": self.rows, "left_out": dict(self.left_out), "beta": self.beta, "beta_from": self.beta_from}
         return about | {one.score: one.to_dict() for one in self.rankings}
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -108,6 +109,16 @@ class Asked(Settings):
         for name in path:
             found = found.get(name) if isinstance(found, dict) else None
         return found
+
+
+def folder_of(asked: Mapping[str, Any]) -> Path | None:
+    """The folder of --out, if given. Raises SettingsError where a file is in its place."""
+    if "out" not in asked:
+        return None
+    folder = Path(asked["out"])
+    if folder.exists() and not folder.is_dir():
+        raise SettingsError(f"--out takes a folder, and {folder} is a file. Give another --out.")
+    return folder
 
 
 NOT_OF_JUDGES = ("prompts", "texts", "facts", "tasks")

@@ -1,6 +1,7 @@
 """Held-out preferences: rows as tokens for language models, as text for judges, and what they are grouped by."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 from math import log
 
@@ -13,6 +14,7 @@ from ..data.files import read_rows
 from ..data.options import DataSettings, Needs
 from ..data.tokens import TokenizedRows
 from ..data.workers import Workers
+from ..errors import DataError
 from ..evaluate.held_out_rows import read_answers
 from ..evaluate.reward_bench import Ranked, RankedRow, Ranking, against, margins_of, pairs_of, ranking
 from ..evaluate.subject import Subject
@@ -21,6 +23,8 @@ from ..judge import Failed, Judge, Rewards, Verdict
 from .asked import Asked
 
 SURE = 1e-12  # a probability of 1 is taken for one that is this short of it, so that its log odds are finite
+TURNS = "an answer has several turns, or calls a tool"
+REST = "too long, of equal scores, or with a problem that `truenorth inspect` names"
 Said = Callable[[str], None]
 Array = npt.NDArray[np.float64]
 
@@ -51,8 +55,7 @@ def of_language_model(asked: Asked, subject: Subject, reference: Subject | None,
             other = margins_of(rows, [total / n for total, n in zip(theirs, per, strict=True)])
             one = [against(ranked, rows, own, other) for ranked in one]
         found += one
-    measured = sum(bool(row.pairs) for row in rows)
-    return Ranked(tuple(found), measured, read - measured, beta, whence)
+    return Ranked(tuple(found), *_account(rows, read, {}), beta, whence)
 
 
 def _one(found: Ranking | None) -> list[Ranking]:
@@ -71,24 +74,39 @@ def _rows(tokens: TokenizedRows, names: dict[tuple[str, int], str]) -> list[Rank
 
 
 def of_judge(asked: Asked, judge: Judge, said: Said) -> Ranked:
-    """The ranking by a reward or preference model's own verdicts, which answer in text as they do in rounds."""
-    rows, margins, read, rewards = list[RankedRow](), list[list[float]](), 0, True
+    """The ranking by a reward or preference model's own verdicts, which answer in text as they do in rounds.
+
+    Raises DataError where rows cannot be used, or no verdict comes.
+    """
+    rows, margins, reasons, read, kind = list[RankedRow](), list[list[float]](), Counter[str](), 0, "reward"
     for path in asked.data:
         names = subsets(path, asked)
         read += len(names)
-        found = [row for row in texts(path, said) if all(_text(answer) is not None for answer in row.responses)]
+        given = texts(path, said)
+        found = [row for row in given if all(_text(answer) is not None for answer in row.responses)]
+        reasons[TURNS] += len(given) - len(found)
         said(f"judging the rows of {path}")
-        verdicts = judge(
-            [_prompt(row.prompt) for row in found], [[_text(a) or "" for a in row.responses] for row in found]
-        )
-        for row, verdict in zip(found, verdicts, strict=True):
-            if not isinstance(verdict, Failed):
-                rewards = isinstance(verdict, Rewards)
-                rows.append(_ranked(row, names))
-                margins.append([_margin(verdict, i, j) for i, j in rows[-1].pairs])
-    one = ranking("reward" if rewards else "preference", rows, margins, beta=1.0)
-    count = sum(bool(row.pairs) for row in rows)
-    return Ranked(() if one is None else (one,), count, read - count, 1.0, "by its training")
+        answers = [[_text(answer) or "" for answer in row.responses] for row in found]
+        for row, verdict in zip(found, judge([_prompt(row.prompt) for row in found], answers), strict=True):
+            if isinstance(verdict, Failed):
+                reasons[verdict.reason] += 1
+                continue
+            kind = "reward" if isinstance(verdict, Rewards) else "preference"
+            rows.append(_ranked(row, names))
+            margins.append([_margin(verdict, i, j) for i, j in rows[-1].pairs])
+    one = _one(ranking(kind, rows, margins, beta=1.0))
+    return Ranked(tuple(one), *_account(rows, read, reasons), 1.0, "by its training")
+
+
+def _account(rows: Sequence[RankedRow], read: int, reasons: Mapping[str, int]) -> tuple[int, dict[str, int]]:
+    """How many rows of those read were measured, and why the others were not. Raises DataError where none were."""
+    measured = sum(bool(row.pairs) for row in rows)
+    told = {reason: count for reason, count in reasons.items() if count}
+    if rest := read - measured - sum(told.values()):
+        told[REST] = rest
+    if not measured:
+        raise DataError(f"no row was measured: {'; '.join(f'{count} x {why}' for why, count in told.items())}.")
+    return measured, told
 
 
 def _ranked(row: Comparison, names: dict[tuple[str, int], str]) -> RankedRow:

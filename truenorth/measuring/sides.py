@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+from ..data.files import must_exist as rows_must_exist
 from ..data.files import read_rows
 from ..errors import DataError, SettingsError
 from ..evaluate.progress import Watch
@@ -14,6 +15,7 @@ from ..online.answers_file import AnswersFile
 from ..online.prompts import as_turn
 from ..online.sampling import Prompt, Sampling
 
+ROWS = (".jsonl", ".json", ".csv", ".parquet", ".gz")  # --against names a file, there or not
 Answers = dict[str, tuple[str, ...]]  # key of a prompt -> its answers
 
 
@@ -36,6 +38,7 @@ class Given:
 
         Raises DataError naming the row.
         """
+        rows_must_exist(file)
         prompts, answers = dict[str, Prompt](), dict[str, list[str]]()
         for raw in read_rows(file):
             fields = raw.fields or {}
@@ -115,7 +118,7 @@ def sides_of(asked: Mapping[str, Any], sampling: Sampling) -> tuple[Side, Side]:
     ours = _side("model-answers.jsonl", asked["model"], asked, sampling) if "model" in asked else None
     if ours is None:
         ours = Given.read(asked["answers"])
-    if Path(asked["against"]).is_file():
+    if Path(asked["against"]).is_file() or Path(asked["against"]).suffix in ROWS:
         return ours, Given.read(asked["against"])
     return ours, _side("against-answers.jsonl", asked["against"], asked, sampling)
 
