@@ -32,7 +32,7 @@ FOUR = TWO | {
     "replicas of slices": {"layout": "tensor", "tensor_size": 2},
 }
 WAYS = {"full": {}, "lora": {"lora": {"rank": 4}}}
-DIVIDED = ("coupled", "broken", "gathered", "measured")
+DIVIDED = ("coupled", "broken", "gathered", "measured", "merged")
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
@@ -137,6 +137,17 @@ def test_what_is_measured_does_not_depend_on_how_the_model_is_held(held: str, tw
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         assert torch.allclose(ours[name], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())), name
+
+
+@pytest.mark.parametrize("name", divided.MERGES)
+def test_weights_that_are_shared_out_merge_with_a_task_vector_as_whole_ones_to_the_bit(name: str, two: Path) -> None:
+    named = dict(tiny_model("llama").requires_grad_(True).named_parameters())
+    start = {key: p.detach().clone() for key, p in named.items()}
+    theirs = divided.merged_steps(name, named | {"row": torch.nn.Parameter(torch.zeros(1, 7))}, two / "base")
+    ours = load_file(two / f"merged.{name}.0")
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    assert all(not torch.equal(start[key], theirs[key]) for key in start)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -26,7 +26,7 @@ from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
 from .recipe import Objective, Recipe
-from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_merging
+from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_update
 from .run import DataSource, Run
 from .session import Session, begin, first_step
 from .train import checkpoint
@@ -95,7 +95,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     sharding = _sharding(run, world, watch)
     refuse_heads(recipe, run, sharding)
     selfplay.refuse_shards(recipe, sharding)
-    refuse_merging(recipe, run, sharding)
+    refuse_update(recipe, run, sharding)
     check_references(
         recipe.references,
         run.model,

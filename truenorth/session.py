@@ -233,7 +233,7 @@ def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: St
     sharding, model = start.sharding, start.policy.model
     shapes = [local(p).shape for p in player.parameters]
     later: dict[Part, int] = {
-        "optimizer": state_bytes(recipe.update, shapes),
+        "optimizer": state_bytes(recipe.update, shapes, shared=sharding.sizes.shards > 1),
         "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
     }

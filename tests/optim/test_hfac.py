@@ -5,11 +5,16 @@ import copy
 import pytest
 import torch
 
+from truenorth import methods
 from truenorth.errors import SettingsError
+from truenorth.models.sharding import Sharding, Sizes
 from truenorth.optim import hfac
 from truenorth.optim.hfac import HFac
 from truenorth.optim.state_size import state_bytes
 from truenorth.optim.update import AdamW
+from truenorth.processes import Processes
+from truenorth.refusals import refuse_update
+from truenorth.run import Run
 
 ROWS, COLUMNS = 7, 5
 
@@ -134,6 +139,13 @@ def test_going_on_from_its_state_is_going_on():
             parameter.grad = gradient.clone()
             optimizer.step()
     assert torch.equal(first, second)
+
+
+def test_shared_out_parameters_are_refused_before_a_model_is_loaded():
+    asked, run = methods.recipe("dpo").replace(update=HFac()), Run(model="no-such", data=["no.jsonl"], out="no")
+    with pytest.raises(SettingsError, match=r"hfac needs whole parameters.*--layout data"):
+        refuse_update(asked, run, Sharding(Sizes(shards=2), Processes(), None))
+    refuse_update(asked, run, Sharding(Sizes(replicas=2), Processes(), None))
 
 
 def test_shared_out_parameters_are_refused(monkeypatch):

@@ -17,7 +17,7 @@ def after(*magnitudes):
     """What has seen tensors whose least of the largest were these."""
     largest = Largest()
     for magnitude in magnitudes:
-        largest._found(torch.tensor([magnitude]), 1)
+        largest.trend.learn(magnitude)
     return largest
 
 

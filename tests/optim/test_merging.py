@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from truenorth.methods.online_merging import OnDARE, OnTIES
-from truenorth.optim import merging
+from truenorth.optim import merging, units
 from truenorth.optim.draws import BLOCK, REACH, key_of, mask, noise, places, three
 from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
@@ -110,6 +110,19 @@ def test_adam_s_movement_from_its_moments_is_the_weights_minus_a_copy(rule, monk
         assert off == 0, name
 
 
+def test_a_subclass_of_adamw_steps_as_it_likes():
+    class Standing(torch.optim.AdamW):
+        def step(self, closure=None):
+            return closure and closure()  # nothing moves
+
+    named = weights()
+    optimizer = Merged(Standing(named.values()), OnDARE(alpha=1e-30, keep=1), vectors(), named, seed=0)
+    gradients(named, 0)
+    optimizer.step()
+    assert not merging.is_adam(optimizer.inner)
+    assert same({name: p.detach() for name, p in named.items()}, weights())
+
+
 def test_steps_between_merges_are_the_inner_optimizer_s_and_reach_all_parameters():
     rule = OnDARE(alpha=0.5, keep=0.5, every=4)
     assert same(run(INNER[0], rule, steps=3), run(INNER[0].replace(weight_decay=0.1), None, steps=3))
@@ -166,6 +179,37 @@ def test_a_fixed_draw_pulls_at_the_same_entries_and_a_fresh_one_at_others(keep):
             pulled.append(found != 0)
         assert torch.equal(*pulled) is (task_mask == "fixed")
         assert pulled[0].float().mean() == pytest.approx(keep, rel=0.5)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("keep", [0.02, 0.3])
+def test_on_a_gpu_the_law_is_the_same_and_so_are_the_draws(keep):
+    n, draw = 100_000, torch.Generator().manual_seed(0)
+    start, movement, task = (torch.randn(n, generator=draw) for _ in range(3))
+    for rule in (OnDARE(alpha=0.25, keep=keep), OnDARE(alpha=0.25, keep=keep, task_mask="fresh"), OnTIES(keep=keep)):
+        there = [step_of(rule, movement.cuda(), task.cuda(), start=start.cuda()) for _ in range(2)]
+        assert torch.equal(*there)
+        torch.testing.assert_close(there[0].cpu(), step_of(rule, movement, task, start=start), rtol=1e-6, atol=1e-5)
+    total = sum(step_of(OnDARE(alpha=0.25, keep=keep), movement.cuda(), task.cuda(), key=key) for key in range(100))
+    expected = (0.75 * movement + 0.25 * task).cuda()
+    spread = math.sqrt((1 - keep) / keep * (0.75**2 + 0.25**2) / (n * 100))
+    assert abs(float((total / 100 - expected).mean())) < 5 * spread
+
+
+@pytest.mark.gpu
+@every_inner
+def test_an_optimizer_on_a_gpu_merges_as_on_a_cpu(inner):
+    for rule in (OnDARE(alpha=1e-2, keep=0.3), OnDARE(alpha=1e-2, keep=0.02, every=2)):
+        there = {name: torch.nn.Parameter(p.detach().cuda()) for name, p in weights().items()}
+        task = {name: t.cuda() for name, t in vectors().items()}
+        optimizer = optimizer_of(inner, rule, there, task)
+        for step in range(4):
+            gradients(here := weights(), step)
+            for name, p in there.items():
+                p.grad = here[name].grad.cuda()
+            optimizer.step()
+        for name, expected in run(inner, rule, steps=4).items():
+            torch.testing.assert_close(there[name].detach().cpu(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_without_a_task_vector_only_the_step_is_left():
@@ -345,9 +389,9 @@ def test_three_keys_of_one_are_told_apart():
 @every_inner
 @pytest.mark.parametrize("keep", [0.02, 0.5, 1])
 def test_a_tensor_without_a_gradient_stays_where_it_is_and_the_others_move(inner, keep):
-    for small in (0, merging.SMALL):
+    for small in (0, units.SMALL):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(merging, "SMALL", small)
+            patch.setattr(units, "SMALL", small)
             named = weights()
             optimizer = optimizer_of(inner, OnDARE(alpha=0.5, keep=keep), named)
             for step in range(3):
@@ -363,14 +407,14 @@ def test_a_tensor_without_a_gradient_stays_where_it_is_and_the_others_move(inner
 def test_large_tensors_move_as_small_ones_but_for_rounding(inner, monkeypatch):
     rule = OnDARE(alpha=0.3, keep=1)
     together = run(inner, rule)
-    monkeypatch.setattr(merging, "SMALL", 0)
+    monkeypatch.setattr(units, "SMALL", 0)
     alone = run(inner, rule)
     for name in alone:
         torch.testing.assert_close(alone[name], together[name], rtol=1e-5, atol=1e-6)
 
 
 def test_kept_entries_of_large_tensors_take_adam_s_step(monkeypatch):
-    monkeypatch.setattr(merging, "SMALL", 0)
+    monkeypatch.setattr(units, "SMALL", 0)
     inner, rule = AdamW(learning_rate=1e-2), OnDARE(alpha=0, keep=0.04)
     start, plain, merged = weights(), run(inner, None, steps=1), run(inner, rule, steps=1)
     moved = merged["wide"] != start["wide"]

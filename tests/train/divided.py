@@ -1,22 +1,38 @@
 """One step over all processes, for `tests.many`: what its rows become, and what all of them learn of a broken one."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch.distributed.tensor import DTensor, distribute_tensor
 
 from tests.tiny import rows_of, tiny_model
 from tests.train.test_step import SHAPES, Batchwise, Broken
 from truenorth.data.loader import batches
 from truenorth.data.packing import pack
 from truenorth.data.tokens import TokenizedRows
+from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.models.policy import Policy
-from truenorth.models.sharding import Sharding, Sizes, whole
+from truenorth.models.sharding import Sharding, Sizes, part_like, whole
+from truenorth.models.task_vector import task_vector
+from truenorth.optim.merging import Merged
+from truenorth.optim.rule import Rule
+from truenorth.optim.update import AdamW, RMSprop, Update
 from truenorth.processes import Group, joined
 from truenorth.recipe import Objective
 from truenorth.train.step import NotFinite, Player, train_step
+
+MERGES: dict[str, tuple[Rule, Update]] = {
+    "few entries": (OnDARE(alpha=1e-2, keep=0.03), AdamW(learning_rate=1e-2, weight_decay=0.1)),
+    "as written": (OnDARE(alpha=1e-2, keep=0.4, rescale="none", task_mask="fresh"), AdamW(learning_rate=1e-2)),
+    "drawn, every second step": (OnDARE(alpha=1e-2, keep=0.4, every=2), RMSprop(learning_rate=1e-3)),
+    "few of the largest": (OnTIES(alpha=1e-2, keep=0.03), AdamW(learning_rate=1e-2)),
+    "the largest": (OnTIES(alpha=1e-2, keep=0.4, vote="weighted"), AdamW(learning_rate=1e-2)),
+    "the largest, every second step": (OnTIES(alpha=1e-2, keep=0.4, every=2), RMSprop(learning_rate=1e-3)),
+}
 
 
 def coupled(out: Path) -> None:
@@ -84,6 +100,48 @@ def bfloat16_step(policy: Policy) -> dict[str, torch.Tensor]:
     total.sum().backward()
     gradients = {name: p.grad for name, p in policy.model.named_parameters() if p.grad is not None}
     return {"log_probs": total.detach(), **gradients}
+
+
+def merged(out: Path) -> None:
+    """The weights of a model that each two processes share out, and of a tensor of one row, after merged steps.
+
+    Of every kind, and of each replica.
+    """
+    with joined() as group:
+        sharding = Sharding.over(group, Sizes(group.size // 2, 2), torch.device("cpu"))
+        group.in_turn(lambda: group.first and tiny_model("llama", seed=1).save_pretrained(out.parent / "base"))
+        for name in MERGES:
+            policy = sharding.shard(Policy.of(tiny_model("llama").requires_grad_(True), "float32"))
+            named = dict(policy.model.named_parameters())
+            named["row"] = torch.nn.Parameter(_laid_as(next(iter(named.values())), torch.zeros(1, 7)))
+            found = {key: whole(tensor) for key, tensor in merged_steps(name, named, out.parent / "base").items()}
+            if group.rank % 2 == 0:
+                save_file(found, out.with_suffix(f".{name}.{group.rank // 2}"))
+
+
+def merged_steps(name: str, named: Mapping[str, torch.nn.Parameter], base: Path) -> dict[str, torch.Tensor]:
+    """`named` after four merged steps on gradients that are drawn for whole tensors."""
+    rule, update = MERGES[name]
+    task = task_vector(str(base), {key: p for key, p in named.items() if key != "row"})
+    task["row"] = part_like(_drawn(named["row"], -1), named["row"])
+    optimizer = Merged(update.build(named.values()), rule, task, named, seed=3)
+    for step in range(4):
+        for p in named.values():
+            p.grad = _laid_as(p, _drawn(p, step))
+        optimizer.step()
+    return {key: p.detach() for key, p in named.items()}
+
+
+def _drawn(parameter: torch.Tensor, number: int) -> torch.Tensor:
+    """Numbers of a whole parameter's shape, among which a few are equal in magnitude."""
+    draw = torch.Generator().manual_seed(1000 * parameter.numel() + number + 1)
+    return torch.randn(parameter.shape, generator=draw).mul_(20).round_().div_(2000)
+
+
+def _laid_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
+    if not isinstance(parameter, DTensor):
+        return tensor
+    return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
 
 
 def _step(objective: Objective, group: Group) -> dict[str, torch.Tensor]:

@@ -25,7 +25,7 @@ from torch.distributed.fsdp import (
     fully_shard,
     register_fsdp_forward_method,
 )
-from torch.distributed.tensor import DTensor
+from torch.distributed.tensor import DTensor, distribute_tensor
 from transformers import PretrainedConfig, PreTrainedModel
 from transformers.distributed.tensor_parallel import apply_tensor_parallelism
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -267,6 +267,13 @@ def layers_of(model: Model) -> Sequence[nn.Module]:
 def local(tensor: Tensor) -> Tensor:
     """The part of `tensor` that this process holds; writing to it writes to `tensor`."""
     return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+
+
+def part_like(tensor: Tensor, like: Tensor) -> Tensor:
+    """What this process would hold of `tensor`, which it has whole, if it lay as `like` does. Nothing is sent."""
+    if not isinstance(like, DTensor):
+        return tensor.to(like.device)
+    return distribute_tensor(tensor, like.device_mesh, like.placements, src_data_rank=None).to_local()
 
 
 def whole(tensor: Tensor) -> Tensor:

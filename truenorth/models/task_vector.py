@@ -9,12 +9,13 @@ from ..errors import ModelError, SettingsError
 from .load import config_of, load_model
 from .origin import base_of_adapter
 from .references import same_model
+from .sharding import local, part_like
 from .soup import first_odd_shape
 
 SET_BASE = "--set base=..."
 
 
-def check_base(rule: str, base: str | None, start: str, *, adapter: bool, shared_out: bool) -> str:
+def check_base(rule: str, base: str | None, start: str, *, adapter: bool, sliced: bool) -> str:
     """Raise SettingsError unless a run from `start` can be merged with a task vector. Returns the base."""
     if base is None:
         raise SettingsError(
@@ -32,10 +33,10 @@ def check_base(rule: str, base: str | None, start: str, *, adapter: bool, shared
             f"{rule} adds SFT minus base to the weights that are trained, and an adapter's are not among the base's. "
             "Train all weights (without --lora, from a model and no adapter), or merge afterwards: truenorth merge."
         )
-    if shared_out:
+    if sliced:
         raise SettingsError(
-            f"{rule} needs whole parameters so far, and --layout fsdp or tensor shares them out. Use --layout data: "
-            "every process then draws and moves alike."
+            f"{rule} draws and ranks the entries of whole rows, and tensor parallelism slices rows too. Use --layout "
+            "fsdp without --tensor-size, or --layout data."
         )
     return base
 
@@ -55,13 +56,12 @@ def check_shapes(base: str, start: str, *, trust_remote_code: bool = False) -> N
 def task_vector(
     base: str, trained: Mapping[str, nn.Parameter], *, trust_remote_code: bool = False
 ) -> dict[str, Tensor]:
-    """Each of the parameters `trained`, which stand at the start, minus the base's: float32, on their device.
+    """What this process holds of the parameters `trained`, which stand at the start, minus the base's: float32.
 
     Takes the base's memory in float32 besides while it works. The models must have passed `check_shapes`.
     """
     there = dict(load_model(base, trust_remote_code=trust_remote_code).named_parameters())
     found = dict[str, Tensor]()
     for name, parameter in trained.items():
-        theirs = there.pop(name).detach().to(parameter.device)
-        found[name] = torch.sub(parameter, theirs, out=theirs)
+        found[name] = local(parameter) - part_like(there.pop(name).detach(), parameter)
     return found

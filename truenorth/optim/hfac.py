@@ -21,7 +21,7 @@ from torch.optim.adamw import adamw
 
 from ..errors import SettingsError
 from .movement import begin
-from .update import ONE_PASS, Update
+from .update import NEEDS_WHOLE, ONE_PASS, Update
 
 AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
 ON_A_GPU = 2**26  # where each kernel costs a launch
@@ -31,6 +31,7 @@ class HFac(Update):
     """H-Fac (Nguyen et al. 2024, arXiv:2406.09958): Adam's memory for rows and columns instead of entries."""
 
     kind: ClassVar[str] = "hfac"
+    whole: ClassVar[bool] = True
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of the first and second moment")
     epsilon: PositiveFloat = Field(default=1e-30, description="added to squared gradients")
     clip: PositiveFloat = Field(default=1.0, description="root mean square to which the normalised gradient is held")
@@ -51,10 +52,7 @@ class Factored(torch.optim.Optimizer):
     def __init__(self, parameters: Iterable[torch.nn.Parameter], asked: HFac) -> None:
         parameters = list(parameters)
         if any(isinstance(p, DTensor) for p in parameters):
-            raise SettingsError(
-                "hfac needs whole parameters, and --layout fsdp or tensor shares them out. Use --layout data, or "
-                "another update, for instance --set update.kind=adamw."
-            )
+            raise SettingsError(NEEDS_WHOLE.format(kind=asked.kind))
         super().__init__(parameters, {"lr": asked.learning_rate})
         self.asked = asked
         self._spare = torch.empty(0)  # for a block: memory that is new takes longer to touch than to compute with

@@ -5,6 +5,7 @@ They are counted from a magnitude near to where they began at the steps before, 
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -18,18 +19,34 @@ STRIDE = 61  # a sample is each 61st entry, which are in turn in all columns of 
 SAMPLED = 2**14  # entries from which on a sample says enough
 
 
+@dataclass(slots=True)
+class Trend:
+    """The least of the largest magnitudes, step after step."""
+
+    least: float | None = None  # at the last step
+    growth: float = 1.0  # its ratio to that of the step before
+
+    def near(self) -> tuple[float, float] | None:
+        """Between which magnitudes it should lie next."""
+        guess = (self.least or 0.0) * self.growth
+        return (guess / NEAR, guess * NEAR) if guess else None
+
+    def learn(self, least: float) -> None:
+        before, self.least = self.least, least
+        self.growth = min(max(least / before, 0.8), 1.25) if before else 1.0
+
+
 class Largest:
     """The largest entries of a tensor that changes little from step to step. What it remembers changes time alone."""
 
     def __init__(self) -> None:
-        self.least: float | None = None  # of the largest, at the last step
-        self.growth = 1.0  # its ratio to that of the step before
+        self.trend = Trend()
 
     def cut(self, values: Tensor, count: int) -> Cut:
         """Where the `count` largest magnitudes of `values` [n] begin."""
         wanted, near = count, values
         for low, high in self._brackets(values, count):
-            above, near = _between(values, low, high)
+            above, near = between(values, low, high)
             if 0 < (wanted := count - above) <= near.numel():
                 break
         least = self._found(near, wanted)
@@ -54,9 +71,8 @@ class Largest:
     def _brackets(self, values: Tensor, count: int) -> Iterator[tuple[float, float]]:
         """Magnitudes between which the least of the largest lies, for all that is known; of the last it is sure."""
         if values.numel() > SAMPLED:
-            if self.least:
-                guess = self.least * self.growth
-                yield guess / NEAR, guess * NEAR
+            if (near := self.trend.near()) is not None:
+                yield near
             sample = values[::STRIDE].abs().sort(descending=True).values
             rank = count / values.numel() * len(sample)
             apart = 4 * math.sqrt(rank) + 1
@@ -66,12 +82,11 @@ class Largest:
 
     def _found(self, sizes: Tensor, wanted: int) -> Tensor:
         least = sizes.kthvalue(sizes.numel() - wanted + 1).values
-        before, self.least = self.least, float(least)
-        self.growth = min(max(self.least / before, 0.8), 1.25) if before else 1.0
+        self.trend.learn(float(least))
         return least
 
 
-def _between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:
+def between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:
     """How many magnitudes lie above `high`, and those from `low` to `high`, in order."""
     if values.device.type != "cpu":
         sizes = values.abs()

@@ -1,30 +1,22 @@
 """Any torch optimizer, each of whose steps is merged with a task vector by a rule."""
 
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Generator, Mapping, Set
 from contextlib import contextmanager
-from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import AdamW
 
+from ..weights.sparsify import Cut, count_of
+from . import units
 from .draws import PIECE, key_of
 from .movement import Given, Movement, OfAdam, begin
 from .rule import Rule
-from .task_vector import held
-from .tensor_merge import TensorMerge
-
-SMALL = 2**17  # entries up to which tensors are merged together, as each call takes as long as some thousand entries
-
-
-@dataclass(frozen=True, slots=True)
-class Unit:
-    """What is merged at once: a large tensor, or small ones of one group that lie one after the other."""
-
-    names: tuple[str, ...]
-    group: int  # number of the group of parameters
-    merge: TensorMerge
+from .shards import local, sharers_of
+from .shared_largest import SharedLargest
+from .units import Unit, flattened, merges_of, packed
 
 
 class Merged(torch.optim.Optimizer):
@@ -45,7 +37,10 @@ class Merged(torch.optim.Optimizer):
         *,
         seed: int,
     ) -> None:
-        """`task`, SFT minus base, float32 and of the shape of each of the parameters `named`, is consumed."""
+        """`task`, SFT minus base, float32, of each of the parameters `named` what this process holds, is consumed.
+
+        Where processes share parameters out, all of them must make one, and step it, together.
+        """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
         names = {id(parameter): name for name, parameter in named.items()}
@@ -53,16 +48,38 @@ class Merged(torch.optim.Optimizer):
         merged = [group for group in groups if group[0]]  # they come first
         self.groups = len(merged)
         self._share()
-        self._copies, self._units, self._spare = dict[str, Tensor](), list[Unit](), torch.empty(0)
-        for number, group in enumerate(() if rule.idle else merged):
-            for unit in _units(group, self.named, together=rule.selection == "drawn"):
-                self._units.append(self._unit(unit, number, task))
+        self._copies, self._spare = dict[str, Tensor](), torch.empty(0)
+        self._sharers = sharers_of(named.values())
+        self._ranking = self._ranking_of(self.named)
+        groups = [] if rule.idle else [{name: self.named[name] for name in group} for group in merged]
+        self._batches = [batch for number, own in enumerate(groups) for batch in self._batches_of(own, number, task)]
+        room = max((sum(unit.size for unit in batch) for batch in self._batches), default=0)
+        self._room = room if rule.selection == "largest" else min(room, PIECE)
 
-    def _unit(self, names: tuple[str, ...], group: int, task: Mapping[str, Tensor]) -> Unit:
-        flat = _flat([task[name] for name in names])
-        span = range(len(flat))
-        kept = held(self.rule, flat, span, key_of(self.seed, *names, "task"))
-        return Unit(names, group, TensorMerge(self.rule, span, kept))
+    def _ranking_of(self, named: Mapping[str, Tensor]) -> SharedLargest | None:
+        """What finds the largest entries of tensors of which this process holds a part."""
+        if self.rule.selection == "drawn" or self.rule.keep == 1 or self._sharers.size == 1:
+            return None
+        return SharedLargest({n: count_of(p.numel(), self.rule.keep) for n, p in named.items()}, self._sharers)
+
+    def _batches_of(self, named: Mapping[str, Tensor], group: int, task: Mapping[str, Tensor]) -> list[list[Unit]]:
+        """Units of a group: alone, or those whose largest entries are found in the same messages."""
+
+        def unit(*names: str, cut: Cut | None = None) -> Unit:
+            parameters, own = [named[name] for name in names], [task[name].view(-1) for name in names]
+            merges = merges_of(self.rule, parameters, own, key_of(self.seed, *names, "task"), cut)
+            return Unit(names, group, tuple(parameters), merges)
+
+        if self._ranking is None:
+            small = units.SMALL if self.rule.selection == "drawn" else 0
+            return [[unit(*names)] for names in packed(named, small=small)]
+        most, batches = units.RANKED * self._sharers.size, list[list[Unit]]()
+        for names in packed(named, small=most, most=most):
+            ranking = self._ranking_of({name: named[name] for name in names})
+            assert ranking is not None
+            cuts = ranking.cuts({name: task[name].view(-1) for name in names})
+            batches.append([unit(name, cut=cuts[name]) for name in names])
+        return batches
 
     def _share(self) -> None:
         self.state, self.param_groups = self.inner.state, self.inner.param_groups
@@ -110,16 +127,17 @@ class Merged(torch.optim.Optimizer):
     def _step_adam(self, moving: Set[str]) -> None:
         with self._groups(self.param_groups[self.groups :]):
             self.inner.step()
-        for unit in self._units:
-            group, parameters = self.param_groups[unit.group], [self.named[name] for name in unit.names]
-            states = [self.state[parameter] for parameter in parameters]
-            for name, parameter, state in zip(unit.names, parameters, states, strict=True):
+
+        def movement(unit: Unit, at: int) -> Movement:
+            group, states = self.param_groups[unit.group], [self.state[parameter] for parameter in unit.parameters]
+            for name, parameter, state in zip(unit.names, unit.parameters, states, strict=True):
                 if name in moving:
                     begin(state, parameter, on_device=group["capturable"] or group["fused"])
                     state["step"] += 1
                     self._count(name)
-            if not moving.isdisjoint(unit.names):
-                self._merge(unit, moving, OfAdam(parameters, states, group, self._spare_for(unit)))
+            return OfAdam(unit.parameters, states, group, self._spare_on(unit.parameters[0].device)[at:])
+
+        self._merge(moving, movement)
 
     def _step_any(self, moving: Set[str], *decayed: str) -> None:
         before = {name: self._copy(name) for name in moving}
@@ -130,19 +148,39 @@ class Merged(torch.optim.Optimizer):
                 self.state[self.named[name]]["anchor"] = copy  # only now: an optimizer makes its state itself
             else:
                 self.state[self.named[name]].pop("anchor", None)
-                _swap_for_movement(self.named[name].view(-1), copy.view(-1))
+                _swap_for_movement(local(self.named[name]), local(copy))
         due = {name for name in moving if "anchor" not in self.state[self.named[name]]}
-        for unit in self._units:
-            if not due.isdisjoint(unit.names):
-                moved = [before[n] if n in due else torch.zeros_like(self.named[n]) for n in unit.names]
-                self._merge(unit, due, Given(_flat(moved)))
 
-    def _spare_for(self, unit: Unit) -> Tensor:
-        """What a movement is written to: a piece, or where the largest entries are sought, all of it."""
-        n, device = len(unit.merge.span), self.named[unit.names[0]].device
-        size = n if self.rule.selection == "largest" else min(n, PIECE)
-        if len(self._spare) < size or self._spare.device != device:
-            self._spare = torch.empty(size, device=device)
+        def movement(unit: Unit, _: int) -> Movement:
+            return Given(flattened([before[n] if n in due else torch.zeros_like(self.named[n]) for n in unit.names]))
+
+        self._merge(due, movement)
+
+    def _merge(self, due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
+        """Merge what is due. A movement may be written to the spare memory from an entry on."""
+        for batch in self._batches:
+            moving = [unit for unit in batch if not due.isdisjoint(unit.names)]
+            if self._ranking is None:
+                for unit in moving:
+                    movement = movement_of(unit, 0)
+                    unit.move(due, movement, self._key(unit))
+            elif moving:
+                starts = accumulate((unit.size for unit in moving), initial=0)
+                moved = {
+                    u.names[0]: movement_of(u, at).at(slice(0, u.size)) for u, at in zip(moving, starts, strict=False)
+                }
+                cuts = self._ranking.cuts(moved)
+                for unit in moving:
+                    unit.move(due, Given(moved[unit.names[0]]), self._key(unit), cuts[unit.names[0]])
+
+    def _key(self, unit: Unit) -> int:
+        """Of this merge of a unit, whose steps are counted."""
+        return key_of(self.seed, *unit.names, sum(self.state[p].get("merge_step", 0) for p in unit.parameters))
+
+    def _spare_on(self, device: torch.device) -> Tensor:
+        """What movements are written to: a piece, or where the largest entries are sought, all of a batch."""
+        if len(self._spare) < self._room or self._spare.device != device:
+            self._spare = torch.empty(self._room, device=device)
         return self._spare
 
     def _copy(self, name: str) -> Tensor:
@@ -159,18 +197,6 @@ class Merged(torch.optim.Optimizer):
         state = self.state[self.named[name]]
         state["merge_step"] = state.get("merge_step", 0) + 1
         return state["merge_step"]
-
-    def _merge(self, unit: Unit, due: Set[str], movement: Movement) -> None:
-        """Merge those of a unit that are due."""
-        parameters = [self.named[name] for name in unit.names]
-        steps = sum(self.state[parameter].get("merge_step", 0) for parameter in parameters)
-        flat = _flat([parameter.data for parameter in parameters])
-        unit.merge(flat, movement, key_of(self.seed, *unit.names, steps))
-        if len(parameters) > 1:
-            parts = flat.split([parameter.numel() for parameter in parameters])
-            for name, parameter, merged in zip(unit.names, parameters, parts, strict=True):
-                if name in due:
-                    parameter.copy_(merged.view_as(parameter))
 
     @contextmanager
     def _groups(self, groups: list[dict[str, Any]]) -> Generator[None]:
@@ -195,31 +221,12 @@ class Merged(torch.optim.Optimizer):
                 group.update(value)
 
 
-def _units(names: Sequence[str], named: Mapping[str, Tensor], *, together: bool) -> Iterator[tuple[str, ...]]:
-    """The parameters of a group, small ones with others as far as they fit into a piece."""
-    waiting, entries = list[str](), 0
-    for name in names:
-        size = named[name].numel()
-        if not together or size > SMALL:
-            yield (name,)
-            continue
-        if entries + size > PIECE:
-            yield tuple(waiting)
-            waiting, entries = [], 0
-        waiting.append(name)
-        entries += size
-    if waiting:
-        yield tuple(waiting)
-
-
-def _flat(tensors: Sequence[Tensor]) -> Tensor:
-    """One tensor's entries where they stand, or a copy of all."""
-    return tensors[0].view(-1) if len(tensors) == 1 else torch.cat([tensor.view(-1) for tensor in tensors])
-
-
 def is_adam(optimizer: torch.optim.Optimizer) -> bool:
-    """Whether its movement follows from two moments, and weight decay comes apart from it."""
-    return isinstance(optimizer, AdamW) and not any(g["amsgrad"] or g["maximize"] for g in optimizer.param_groups)
+    """Whether its movement follows from two moments, and weight decay comes apart from it.
+
+    A subclass of torch's may step as it likes.
+    """
+    return type(optimizer) is AdamW and not any(g["amsgrad"] or g["maximize"] for g in optimizer.param_groups)
 
 
 def moments_alone(optimizer: torch.optim.Optimizer, rule: Rule) -> bool:

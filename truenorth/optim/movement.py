@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .shards import local
+
 
 class Movement(Protocol):
     """Of flat weights, which stand where they stood before. Asked once, for all of it or piece by piece in order."""
@@ -49,7 +51,7 @@ class OfAdam:
 
     def at(self, within: slice) -> Tensor:
         moved = self.spare[: within.stop - within.start].zero_()
-        self._advance(moved.split([p.numel() for p in self.parameters]) if self._several else [moved], within)
+        self._advance(moved.split([len(local(p)) for p in self.parameters]) if self._several else [moved], within)
         return moved
 
     def few(self, within: slice, places: Tensor) -> Tensor:
@@ -57,8 +59,8 @@ class OfAdam:
         if self._several:
             return self.at(within).index_select(0, places)
         (parameter,), (state,), (first, second) = self.parameters, self.states, self.group["betas"]
-        self._advance([parameter.data.view(-1)[within]], within, rate=0.0)
-        mean, square = (state[m].view(-1)[within].index_select(0, places) for m in ("exp_avg", "exp_avg_sq"))
+        self._advance([local(parameter)[within]], within, rate=0.0)
+        mean, square = (local(state[m])[within].index_select(0, places) for m in ("exp_avg", "exp_avg_sq"))
         steps = float(state["step"])
         below = square.sqrt_().mul_((1 - second**steps) ** -0.5).add_(self.group["eps"])
         return mean.div_(below).mul_(-self.group["lr"] / (1 - first**steps))
@@ -71,10 +73,12 @@ class OfAdam:
         """Take the step on `moved` in place of the weights. What has no gradient does not move."""
         cut = slice(None) if self._several else within
         flat = [
-            (to, *(x.view(-1)[cut] for x in (p.grad, state["exp_avg"], state["exp_avg_sq"])), state["step"] - 1)
+            (to, *(local(x)[cut] for x in (p.grad, state["exp_avg"], state["exp_avg_sq"])), state["step"] - 1)
             for to, p, state in zip(moved, self.parameters, self.states, strict=True)
-            if p.grad is not None
+            if p.grad is not None and len(to)
         ]
+        if not flat:
+            return
         moved, gradients, means, squares, steps = map(list, zip(*flat, strict=True))
         group, (first, second) = self.group, self.group["betas"]
         adamw(

@@ -6,14 +6,16 @@ import torch
 
 from .merging import moments_alone
 from .task_vector import size_of
+from .units import RANKED
 from .update import Update
 
 
-def state_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
+def state_bytes(update: Update, numbers: Iterable[torch.Size], *, shared: bool = False) -> int:
     """Bytes of the state that `update`'s optimizer keeps for parameters of these shapes, in float32.
 
     One step is taken on a stand-in of 8 x 6 numbers; what is as large as it grows with the parameter, and what has a
-    side of it with that side. Merging may keep a copy of the weights besides, or a movement.
+    side of it with that side. Merging may keep a copy of the weights besides, or a movement. `shared`: other processes
+    hold the rest of each parameter, and `numbers` are shapes of what this one holds.
 
     >>> from truenorth.optim.update import AdamW
     >>> state_bytes(AdamW(), [torch.Size([100, 10])])
@@ -36,8 +38,11 @@ def state_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
         return total
     if not moments_alone(optimizer, rule):
         return total + 4 * sum(shape.numel() for shape in numbers)
-    # The movement of one tensor, among which the largest are sought.
-    return total + (rule.selection == "largest") * 4 * max((shape.numel() for shape in numbers), default=0)
+    if rule.selection == "drawn":
+        return total
+    sizes = [shape.numel() for shape in numbers]
+    together = min(RANKED, sum(sizes)) if shared else 0
+    return total + 4 * max([together, *sizes])  # movements of tensors in which the largest are sought at once
 
 
 def task_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..weights.sparsify import count_of, cut
+from ..weights.sparsify import Cut, count_of, cut
 from .draws import BLOCK, Kept, blocks, mask, places
 from .rule import Rule
 
@@ -30,8 +30,11 @@ class Sparse:
     kept: tuple[tuple[Kept, Tensor], ...]  # values [k]
 
 
-def held(rule: Rule, task: Tensor, span: range, key: int) -> Dense | Sparse:
-    """What is kept of `task` [n], float32, which is consumed: all of it where each merge draws its own."""
+def held(rule: Rule, task: Tensor, span: range, key: int, largest: Cut | None = None) -> Dense | Sparse:
+    """What is kept of `task` [n], float32, which is consumed: all of it where each merge draws its own.
+
+    `largest`: where the largest entries begin, if these entries alone do not tell.
+    """
     dtype = getattr(torch, rule.stored)
     if rule.selection == "drawn" and (rule.fresh or rule.keep == 1):
         return Dense(task.to(dtype))
@@ -43,7 +46,8 @@ def held(rule: Rule, task: Tensor, span: range, key: int) -> Dense | Sparse:
             task[within].mul_(mask(key, block, drawn, task, share=rule.keep))
         return Dense(task.to(dtype))
     if rule.keep < 1:
-        task = cut([task], count_of(task.numel(), rule.keep)).keep(task)
+        largest = cut([task], count_of(task.numel(), rule.keep)) if largest is None else largest
+        task = largest.keep(task)
     if rule.keep > SPARSE:
         return Dense(task.to(dtype))
     found = task.nonzero().flatten()

@@ -5,11 +5,12 @@ added, the sum is rounded up or down by chance, in proportion, and arrives on av
 """
 
 from collections.abc import Iterator
+from functools import cache
 
 import torch
 from torch import Tensor
 
-from ..weights.sparsify import count_of
+from ..weights.sparsify import Cut, count_of
 from .draws import BLOCK, PIECE, Kept, blocks, mask, noise, noise_at, places, three
 from .largest import Largest
 from .movement import Movement
@@ -17,7 +18,6 @@ from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
 
 EXPONENT = 0x7F800000  # the bits of a float32 that say between which powers of two it lies
-ABOVE_ZERO = torch.tensor(torch.finfo(torch.float32).tiny)  # so that a weight of 0 has no inner side
 
 
 class TensorMerge:
@@ -27,11 +27,16 @@ class TensorMerge:
         self.rule, self.span, self.task = rule, span, task
         self.largest = Largest()
 
-    def __call__(self, weights: Tensor, movement: Movement, key: int) -> None:
-        """Move `weights` [n]. The key is of this merge and this parameter."""
-        drawn, few = self.rule.selection == "drawn", self.rule.keep <= SPARSE
-        merge = (self._few_drawn if few else self._drawn) if drawn else self._few_largest if few else self._largest
-        merge(weights, movement, key)
+    def __call__(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None = None) -> None:
+        """Move `weights` [n]. The key is of this merge and this parameter.
+
+        `cut`: where the movement's largest entries begin, if these entries alone do not tell.
+        """
+        few = self.rule.keep <= SPARSE
+        if self.rule.selection == "drawn":
+            (self._few_drawn if few else self._drawn)(weights, movement, key)
+        else:
+            (self._few_largest if few else self._largest)(weights, movement, key, cut)
 
     def _few_drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         """Update and pull one after the other, as a rule that draws is linear; only kept entries are touched."""
@@ -68,21 +73,25 @@ class TensorMerge:
                         task = task * mask(others, block, drawn, weights, share=rule.keep)
                 self._move(piece[part], rule.combined(update, task), rounding, block, drawn)
 
-    def _largest(self, weights: Tensor, movement: Movement, key: int) -> None:
+    def _largest(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None) -> None:
         assert isinstance(self.task, Dense)
         rule, n = self.rule, weights.numel()
         moved = movement.at(slice(0, n))
-        kept = self.largest.cut(moved, count_of(n, rule.keep)) if rule.keep < 1 else None
+        if cut is None and rule.keep < 1:
+            cut = self.largest.cut(moved, count_of(n, rule.keep))
         for block, within, drawn in blocks(self.span, BLOCK):
-            update = moved[within] if kept is None else kept.keep(moved[within])
+            update = moved[within] if cut is None else cut.keep(moved[within])
             self._move(weights[within], rule.combined(update, self.task.at(within)), key, block, drawn)
 
-    def _few_largest(self, weights: Tensor, movement: Movement, key: int) -> None:
+    def _few_largest(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None) -> None:
         """Only entries are touched that are kept of the update or of the task vector."""
         assert isinstance(self.task, Sparse)
         ((task, values),) = self.task.kept
         moved = movement.at(slice(0, weights.numel()))
-        own = self.largest.places(moved, count_of(weights.numel(), self.rule.keep))
+        if cut is None:
+            own = self.largest.places(moved, count_of(weights.numel(), self.rule.keep))
+        else:
+            own = cut.largest(moved).nonzero().flatten()
         kept = torch.zeros(weights.numel(), dtype=torch.bool, device=weights.device)
         kept[own] = True
         of_task = moved.index_select(0, task.places).mul_(kept[task.places])
@@ -112,6 +121,12 @@ def _add(weights: Tensor, by: Tensor, noise: Tensor) -> Tensor:
     """
     # Below a power of two numbers lie closer than above it: where the noise points to 0, the exponent is that of the
     # number before. The product's sign bit, shifted, says so, as -1. Comparing would take several times as long.
-    inward = torch.addcmul(ABOVE_ZERO, weights, noise).view(torch.int32).bitwise_right_shift_(31)
+    inward = torch.addcmul(_above_zero(weights.device), weights, noise).view(torch.int32).bitwise_right_shift_(31)
     step = inward.add_(weights.view(torch.int32)).bitwise_and_(EXPONENT).view(torch.float32)
     return weights.add_(by.addcmul_(step, noise, value=2.0**-23))
+
+
+@cache
+def _above_zero(device: torch.device) -> Tensor:
+    """Added to a weight, so that one of 0 has no inner side."""
+    return torch.tensor(torch.finfo(torch.float32).tiny, device=device)
