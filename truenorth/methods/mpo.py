@@ -38,6 +38,9 @@ class _SelfPlay(Objective):
     def implicit_rewards(self, candidates: Candidates) -> Tensor:
         return self.alpha * candidates.log_ratio("magnet")
 
+    def initial_loss(self, candidates: Candidates) -> Tensor:
+        return -(self_play_advantage(candidates) * candidates.policy.length).mean(-1)
+
     def surrogate(self, candidates: Candidates, advantages: Tensor) -> Tensor:
         """[B] -1/K sum over answers and tokens of ratio * advantage; `advantages` is [N], held constant."""
         policy, start = candidates.policy, candidates.references["round"]
@@ -68,9 +71,6 @@ class MPO(_SelfPlay):
         kl = self.alpha * candidates.token_kl["magnet"] + self.inverse_eta * candidates.token_kl["round"]
         return self.surrogate(candidates, advantages) + kl.mean(-1)
 
-    def initial_loss(self, candidates: Candidates) -> Tensor:
-        return -(self_play_advantage(candidates) * candidates.policy.length).mean(-1)
-
 
 class MPORT(_SelfPlay):
     """MPO-RT, reward transformation: the KL to the magnet is part of the reward.
@@ -90,9 +90,6 @@ class MPORT(_SelfPlay):
         cost = self.alpha * policy.sums_to_come(start.tokens - magnet.tokens)
         advantages = self_play_advantage(candidates).flatten()[policy.owner] - cost
         return self.surrogate(candidates, advantages) + self.inverse_eta * candidates.token_kl["round"].mean(-1)
-
-    def initial_loss(self, candidates: Candidates) -> Tensor:
-        return -(self_play_advantage(candidates) * candidates.policy.length).mean(-1)
 
 
 def self_play_advantage(candidates: Candidates) -> Tensor:
