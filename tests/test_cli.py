@@ -276,7 +276,8 @@ def test_a_method_shows_its_settings_with_ranges_and_sources() -> None:
 @pytest.mark.parametrize("name", methods.METHODS)
 def test_a_method_reads_well_in_eighty_columns(name: str) -> None:
     lines = run("methods", name, width=80).stdout.splitlines()
-    table = lines[lines.index("Settings, for --set or YAML") + 2 : -2]
+    first = lines.index("Settings, for --set or YAML") + 2
+    table = lines[first : lines.index("", first)]
     rows = [i for i, line in enumerate(table) if line[:1].strip()] + [len(table)]
     assert max(map(len, lines)) <= 80
     assert "…" not in "".join(lines)
