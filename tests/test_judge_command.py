@@ -140,6 +140,8 @@ def test_prompts_that_are_left_out_are_counted_with_their_reason(tmp_path: Path)
         (["--judge", "world", "--model", "owner/name", "--against", "no.csv", "--out", "o"], "no.csv does not exist"),
         (["--judge", "world", "--answers", "a", "--against", "b", "--out", "README.md"], "--out takes a folder"),
         (["--judge", "tests.judged:nothing", "--answers", "a", "--against", "b"], "cannot be imported"),
+        (["--judge", "world", "--set", "run.judge.attempts=0", "--answers", "a", "--against", "b"], "attempts must"),
+        (["--judge", "world", "--set", "attempt=2", "--answers", "a", "--against", "b"], "Did you mean attempts?"),
         (["--judge", "reward", "--answers", "a", "--against", "b"], "model"),
     ],
 )  # fmt: skip

@@ -73,7 +73,8 @@ def _judge(asked: Mapping[str, Any], sets: Sequence[str]) -> JudgeSettings:
             "judge needs --judge, for instance --judge reward:runs/reward/final, --judge preference:DIR, "
             "--judge chat:http://localhost:8000/v1 --set model=NAME, or --judge package.module:function."
         )
-    more = {key: yaml.safe_load(value) for key, value in (split_setting(text, "--set") for text in sets)}
+    pairs = (split_setting(text, "--set") for text in sets)
+    more = {key.removeprefix("run.judge."): yaml.safe_load(value) for key, value in pairs}  # as `train` has them
     found = judge_of(asked["judge"], **more)
     assert found.answers_at_once in (1, 2)  # a function is imported here, and refused where it takes something else
     return found
