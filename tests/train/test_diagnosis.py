@@ -213,6 +213,19 @@ def test_held_out_accuracy_past_its_peak_names_the_step_of_the_peak() -> None:
     assert "--max-steps 40" in found(changed(turn), "Past the best checkpoint").setting
 
 
+def test_a_run_in_rounds_is_not_told_to_set_what_rounds_refuse() -> None:
+    def opens_a_round(record: Metrics, done: float) -> Metrics:
+        accuracy = 0.97 if record["split"] == "train" else 0.75 - 0.15 * abs(done - 1 / 3)
+        ends = {f"rewards/accuracies{end}": accuracy for end in ("", "/low", "/high")}
+        return ends | ({"split": "round"} if done == 0 else {})
+
+    for findings in (changed(opens_a_round), changed(opens_a_round, steps=6)):
+        advice = " ".join(finding.setting for finding in findings)
+        assert "--rounds" in advice
+        assert "--max-steps" not in advice
+        assert "--epochs" not in advice
+
+
 @pytest.mark.parametrize(
     ("error", "sure", "level", "title"),
     [

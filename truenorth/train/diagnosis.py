@@ -56,7 +56,7 @@ def diagnose(
     logged = len(evidence.train("loss"))
     if logged < LEAST_STEPS:
         sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
-        return [Finding("watch", "Too short to judge", sentence, "--max-steps, --epochs, or a smaller --batch-size")]
+        return [Finding("watch", "Too short to judge", sentence, f"{evidence.flags}, or a smaller --batch-size")]
     checks = [check for check in CHECKS if not (moving and check in OF_THE_WAY)]
     found = [finding for check in checks if (finding := check(evidence))]
     if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
@@ -111,7 +111,7 @@ def divergence(evidence: Evidence) -> Finding | None:
     else:
         return None
     if distance < UNMOVED and (sampled or _gap(evidence) < UNMOVED):
-        setting = f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)"
+        setting = f"{evidence.higher_rate()}, or more steps ({evidence.flags})"
         return Finding("watch", UNMOVED_TITLE, f"{said}: samples before and after will be the same.", setting)
     if distance < max(FAR_LEAST, FAR * length):
         return Finding("good", "Near enough to the reference", f"{said}.")
@@ -143,7 +143,7 @@ def saturation(evidence: Evidence) -> Finding | None:
         f"Since step {since} of {evidence.last_step} nearly every pair is told apart and the loss is below "
         f"{percent(SATURATED_LOSS)} of its first value: the rest of the run had almost no gradient and could only "
         "memorize.",
-        f"--max-steps {math.ceil(1.2 * since)}, or {evidence.lower_rate()}",
+        f"{evidence.ended_at(math.ceil(1.2 * since))}, or {evidence.lower_rate()}",
     )
 
 
@@ -207,12 +207,12 @@ def generalization(evidence: Evidence) -> Finding | None:
         return None
     last, upper = held_out.values[-1], high.values[-1] if len(high) else held_out.values[-1]
     best = max(held_out.values)
-    setting = f"fewer steps (--epochs, --max-steps), more rows, or {evidence.lower_rate()}"
+    setting = f"fewer steps ({evidence.flags}), more rows, or {evidence.lower_rate()}"
     if best - last > PAST_PEAK and upper < best:
         at = held_out.steps[held_out.values.index(best)]
         sentence = f"Held-out accuracy was {percent(best)} at step {at} and is {percent(last)} at the end."
         return Finding(
-            "problem", "Past the best checkpoint", sentence, f"--max-steps {at}, or {evidence.lower_rate()}"
+            "problem", "Past the best checkpoint", sentence, f"{evidence.ended_at(at)}, or {evidence.lower_rate()}"
         )
     said = f"Accuracy is {percent(train.end)} on training pairs and {percent(last)} on held-out ones"
     gap = train.end - last
@@ -235,7 +235,7 @@ def calibration(evidence: Evidence) -> Finding | None:
         return Finding("good", "Sure as often as right", said)
     level = "problem" if error[-1] >= MISCALIBRATED_FAR else "watch"
     if sure[-1] > right[-1]:
-        setting = f"fewer steps (--epochs, --max-steps), more rows, or {evidence.lower_rate()}"
+        setting = f"fewer steps ({evidence.flags}), more rows, or {evidence.lower_rate()}"
         return Finding(level, "The judge is too sure of itself", said, setting)
     return Finding(level, "The judge is less sure than it could be", said, f"more steps, or {evidence.higher_rate()}")
 

@@ -99,6 +99,15 @@ class Evidence:
         return series(self.records, name, split="eval")
 
     @property
+    def flags(self) -> str:
+        """What says how long the run is. In rounds of self-play --epochs and --max-steps would be refused."""
+        return "--rounds" if any(r.get("split") == "round" for r in self.records) else "--epochs, --max-steps"
+
+    def ended_at(self, step: int) -> str:
+        """What would have ended the run at `step`."""
+        return "fewer --rounds" if self.flags == "--rounds" else f"--max-steps {step}"
+
+    @property
     def last_step(self) -> int:
         return max((step for step in self.train("loss").steps), default=0)
 
