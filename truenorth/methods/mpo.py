@@ -59,8 +59,8 @@ class MPO(_SelfPlay):
     Loss     1/K sum_i sum_t [ -ratio_it A_i  +  alpha KL(pi || pi_magnet)  +  1/eta KL(pi || pi_round) ],  KLs of
              whole next-token distributions where token t was drawn,  ratio = pi / pi_round of token t,
              A_i = mean over j != i of P(y_i > y_j)  -  1/2.
-             On answers that are drawn already, the gradient of the summed token KLs is not that of the KL of whole
-             answers: what a token does to later ones is left out. mpo_rt has it.
+             On drawn answers the gradient of these KLs is not that of the KL of whole answers: what a token does to
+             later ones is left out. mpo_rt has it.
     """
 
     kind: ClassVar[str] = "mpo"
