@@ -140,13 +140,13 @@ def test_what_is_measured_does_not_depend_on_how_the_model_is_held(held: str, tw
 
 
 @pytest.mark.parametrize("name", divided.MERGES)
-def test_weights_that_are_shared_out_merge_with_a_task_vector_as_whole_ones_to_the_bit(name: str, two: Path) -> None:
+def test_weights_that_are_shared_out_merge_with_a_task_vector_as_whole_ones(name: str, two: Path) -> None:
     named = dict(tiny_model("llama").requires_grad_(True).named_parameters())
     start = {key: p.detach().clone() for key, p in named.items()}
-    theirs = divided.merged_steps(name, named | {"row": torch.nn.Parameter(torch.zeros(1, 7))}, two / "base")
+    named |= {key: torch.nn.Parameter(tensor) for key, tensor in divided.one_row().items()}
+    theirs = divided.merged_steps(name, named, two / "base")
     ours = load_file(two / f"merged.{name}.0")
-    assert ours.keys() == theirs.keys()
-    assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
+    divided.assert_merged_alike(name, ours, theirs)
     assert all(not torch.equal(start[key], theirs[key]) for key in start)
 
 

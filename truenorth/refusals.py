@@ -7,7 +7,7 @@ from .models.load import config_of
 from .models.origin import base_of_adapter
 from .models.sharding import Sharding
 from .models.task_vector import check_base, check_shapes
-from .optim.update import NEEDS_WHOLE
+from .optim.update import NEEDS_ROWS
 from .recipe import Recipe
 from .run import Run
 
@@ -39,8 +39,8 @@ def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
 def refuse_update(recipe: Recipe, run: Run, sharding: Sharding) -> None:
     """Raise SettingsError or ModelError where the update cannot step parameters that are held so, or merges with what
     is no base, as far as settings tell."""
-    if recipe.update.whole and sharding.in_step:
-        raise SettingsError(NEEDS_WHOLE.format(kind=recipe.update.kind))
+    if recipe.update.by_rows and sharding.sizes.slices > 1:
+        raise SettingsError(NEEDS_ROWS.format(kind=recipe.update.kind))
     if (rule := recipe.update.merging) is None or rule.idle:
         return
     base = check_base(type(rule).__name__, rule.base, run.model, adapter=adapts(run), sliced=sharding.sizes.slices > 1)

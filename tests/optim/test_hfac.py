@@ -141,14 +141,8 @@ def test_going_on_from_its_state_is_going_on():
     assert torch.equal(first, second)
 
 
-def test_shared_out_parameters_are_refused_before_a_model_is_loaded():
+def test_sliced_parameters_are_refused_before_a_model_is_loaded():
     asked, run = methods.recipe("dpo").replace(update=HFac()), Run(model="no-such", data=["no.jsonl"], out="no")
-    with pytest.raises(SettingsError, match=r"hfac needs whole parameters.*--layout data"):
-        refuse_update(asked, run, Sharding(Sizes(shards=2), Processes(), None))
-    refuse_update(asked, run, Sharding(Sizes(replicas=2), Processes(), None))
-
-
-def test_shared_out_parameters_are_refused(monkeypatch):
-    monkeypatch.setattr(hfac, "DTensor", torch.nn.Parameter)
-    with pytest.raises(SettingsError, match=r"whole parameters.*--layout data"):
-        HFac().build([torch.nn.Parameter(torch.zeros(2, 2))])
+    with pytest.raises(SettingsError, match=r"hfac needs whole rows.*--layout fsdp without"):
+        refuse_update(asked, run, Sharding(Sizes(slices=2), Processes(), None))
+    refuse_update(asked, run, Sharding(Sizes(shards=2), Processes(), None))

@@ -18,6 +18,7 @@ from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.models.policy import Policy
 from truenorth.models.sharding import Sharding, Sizes, part_like, whole
 from truenorth.models.task_vector import task_vector
+from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
 from truenorth.optim.rule import Rule
 from truenorth.optim.update import AdamW, RMSprop, Update
@@ -31,6 +32,8 @@ MERGES: dict[str, tuple[Rule, Update]] = {
     "drawn, every second step": (OnDARE(alpha=1e-2, keep=0.4, every=2), RMSprop(learning_rate=1e-3)),
     "few of the largest": (OnTIES(alpha=1e-2, keep=0.03), AdamW(learning_rate=1e-2)),
     "the largest": (OnTIES(alpha=1e-2, keep=0.4, vote="weighted"), AdamW(learning_rate=1e-2)),
+    "h-fac": (OnDARE(alpha=1e-2, keep=0.4), HFac(learning_rate=1e-2)),
+    "h-fac alone": (OnDARE(alpha=0, keep=1), HFac(learning_rate=1e-2)),
     "the largest, every second step": (OnTIES(alpha=1e-2, keep=0.4, every=2), RMSprop(learning_rate=1e-3)),
 }
 
@@ -103,7 +106,7 @@ def bfloat16_step(policy: Policy) -> dict[str, torch.Tensor]:
 
 
 def merged(out: Path) -> None:
-    """The weights of a model that each two processes share out, and of a tensor of one row, after merged steps.
+    """The weights of a model that each two processes share out, and of tensors of one row, after merged steps.
 
     Of every kind, and of each replica.
     """
@@ -113,17 +116,31 @@ def merged(out: Path) -> None:
         for name in MERGES:
             policy = sharding.shard(Policy.of(tiny_model("llama").requires_grad_(True), "float32"))
             named = dict(policy.model.named_parameters())
-            named["row"] = torch.nn.Parameter(_laid_as(next(iter(named.values())), torch.zeros(1, 7)))
+            like = next(iter(named.values()))
+            named |= {key: torch.nn.Parameter(_laid_as(like, tensor)) for key, tensor in one_row().items()}
             found = {key: whole(tensor) for key, tensor in merged_steps(name, named, out.parent / "base").items()}
             if group.rank % 2 == 0:
                 save_file(found, out.with_suffix(f".{name}.{group.rank // 2}"))
 
 
+def one_row() -> dict[str, torch.Tensor]:
+    """Tensors of which one process of two holds nothing."""
+    return {"row": torch.zeros(1, 7), "one": torch.zeros(1)}
+
+
+def assert_merged_alike(name: str, ours: Mapping[str, torch.Tensor], theirs: Mapping[str, torch.Tensor]) -> None:
+    """To the bit, but for H-Fac, whose means over columns are sums in another order."""
+    assert ours.keys() == theirs.keys()
+    tolerance = 1e-6 if isinstance(MERGES[name][1], HFac) else 0.0
+    for key, tensor in theirs.items():
+        torch.testing.assert_close(ours[key], tensor, rtol=0, atol=tolerance, msg=key)
+
+
 def merged_steps(name: str, named: Mapping[str, torch.nn.Parameter], base: Path) -> dict[str, torch.Tensor]:
     """`named` after four merged steps on gradients that are drawn for whole tensors."""
     rule, update = MERGES[name]
-    task = task_vector(str(base), {key: p for key, p in named.items() if key != "row"})
-    task["row"] = part_like(_drawn(named["row"], -1), named["row"])
+    task = task_vector(str(base), {key: p for key, p in named.items() if key not in one_row()})
+    task |= {key: part_like(_drawn(named[key], -1), named[key]) for key in one_row()}
     optimizer = Merged(update.build(named.values()), rule, task, named, seed=3)
     for step in range(4):
         for p in named.values():

@@ -11,27 +11,28 @@ Differs  Reconstructed: the formula was read in a restatement, the paper and its
 """
 
 from collections.abc import Callable, Iterable, Iterator
-from typing import ClassVar, overload
+from dataclasses import dataclass
+from typing import Any, ClassVar, overload
 
 import torch
 from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 from torch.optim.adamw import adamw
 
-from ..errors import SettingsError
 from .movement import begin
-from .update import NEEDS_WHOLE, ONE_PASS, Update
+from .shards import laid_by_rows, local, sharers_of
+from .update import ONE_PASS, Update
 
 AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
 ON_A_GPU = 2**26  # where each kernel costs a launch
+EMPTY = torch.empty(0)
 
 
 class HFac(Update):
     """H-Fac (Nguyen et al. 2024, arXiv:2406.09958): Adam's memory for rows and columns instead of entries."""
 
     kind: ClassVar[str] = "hfac"
-    whole: ClassVar[bool] = True
+    by_rows: ClassVar[bool] = True
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of the first and second moment")
     epsilon: PositiveFloat = Field(default=1e-30, description="added to squared gradients")
     clip: PositiveFloat = Field(default=1.0, description="root mean square to which the normalised gradient is held")
@@ -43,17 +44,33 @@ class HFac(Update):
         return Factored(parameters, self)
 
 
+@dataclass(slots=True)
+class Matrix:
+    """A step of one matrix, of which this process holds m rows. What is found on the way is of the whole matrix."""
+
+    weights: Tensor  # [m, n]
+    gradient: Tensor  # [m, n]
+    height: int  # rows of the whole matrix
+    state: dict[str, Any]
+    new: Tensor  # [2, 1] how much of the averages is new
+    rows: Tensor = EMPTY  # [2, m] means and sums of squares of the gradient's rows
+    columns: Tensor = EMPTY  # [2, n] of its columns
+    total: Tensor = EMPTY  # [] of the average squares
+    by_row: Tensor = EMPTY  # [m]
+    by_column: Tensor = EMPTY  # [n]
+    square: Tensor = EMPTY  # [] of the normalised gradient
+
+
 class Factored(torch.optim.Optimizer):
     """The optimizer of `HFac`. Its state is 2 (m + n) numbers for a matrix of m x n, and 2 n for a vector.
 
-    Raises SettingsError for parameters that are shared out: a process would see the means of its own rows only.
+    Raises SettingsError for parameters of which a process holds no whole rows.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], asked: HFac) -> None:
         parameters = list(parameters)
-        if any(isinstance(p, DTensor) for p in parameters):
-            raise SettingsError(NEEDS_WHOLE.format(kind=asked.kind))
         super().__init__(parameters, {"lr": asked.learning_rate})
+        self._sharers = sharers_of(parameters)
         self.asked = asked
         self._spare = torch.empty(0)  # for a block: memory that is new takes longer to touch than to compute with
 
@@ -71,8 +88,9 @@ class Factored(torch.optim.Optimizer):
             moving = [p for p in group["params"] if p.grad is not None]
             if vectors := [p for p in moving if p.dim() < 2]:
                 self._step_vectors(vectors, group["lr"])
-            for parameter in (p for p in moving if p.dim() > 1):
-                self._step_matrix(parameter, group["lr"])
+            matrices = [p for p in moving if p.dim() > 1]
+            for together in [matrices] if self._sharers.size > 1 else [[matrix] for matrix in matrices]:
+                self._step_matrices(together, group["lr"])
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:
@@ -80,37 +98,72 @@ class Factored(torch.optim.Optimizer):
         first, second = (beta * (1 - beta ** (step - 1)) / (1 - beta**step) for beta in self.asked.betas)
         return first, second
 
-    def _step_matrix(self, parameter: Tensor, rate: float) -> None:
+    def _step_matrices(self, parameters: list[Tensor], rate: float) -> None:
+        """All at once, where processes share them out: each sum over these takes its time, however short it is."""
+        moving = [self._matrix(parameter) for parameter in parameters]
+        for matrix in moving:
+            self._count_rows(matrix)
+        self._sum([part for matrix in moving for part in (matrix.columns, matrix.total)])
+        for matrix in moving:
+            self._count_columns(matrix)
+        self._sum([matrix.square for matrix in moving])
+        for matrix in moving:
+            self._move(matrix, rate)
+
+    def _sum(self, tensors: list[Tensor]) -> None:
+        """Over the processes that share the matrices out, in place."""
+        if tensors and self._sharers.size > 1:
+            summed = self._sharers.sum(torch.cat([tensor.view(-1) for tensor in tensors]))
+            for tensor, part in zip(tensors, summed.split([tensor.numel() for tensor in tensors]), strict=True):
+                tensor.copy_(part.view_as(tensor))
+
+    def _matrix(self, parameter: Tensor) -> "Matrix":
         assert parameter.grad is not None
-        p, gradient = (x.view(-1, parameter.shape[-1]) for x in (parameter.data, parameter.grad))
-        m, n = p.shape
-        state = self.state[parameter]
+        state, n = self.state[parameter], parameter.shape[-1]
+        weights, gradient = (local(x).view(-1, n) for x in (parameter, parameter.grad))
         if not state:
-            state |= {"step": 0, "rows": p.new_zeros(2, m), "columns": p.new_zeros(2, n)}  # means and squares of each
+            state |= {"step": 0, "rows": _of_rows(parameter), "columns": weights.new_zeros(2, n)}  # means, squares
+        state["rows"] = laid_by_rows(state["rows"], parameter)  # a checkpoint gives it whole
         state["step"] += 1
-        spare = self._spare_for(gradient)
-        found = _statistics(gradient, self.asked.epsilon, spare)
-        new = 1 - torch.tensor([self._decays(state["step"])], device=p.device).T
-        (row_mean, r), (column_mean, s) = (
-            state[name].lerp_(now, new) for name, now in zip(("rows", "columns"), found, strict=True)
+        new = 1 - torch.tensor([self._decays(state["step"])], device=weights.device).T
+        return Matrix(weights, gradient, parameter.numel() // n, state, new)
+
+    def _count_rows(self, matrix: "Matrix") -> None:
+        matrix.rows, matrix.columns = _statistics(
+            matrix.gradient, self.asked.epsilon, self._spare_for(matrix.gradient)
         )
-        by_row, by_column = r.rsqrt() * r.sum().sqrt(), s.rsqrt()  # 1 / sqrt(V), as two factors
-        of_rows = r.rsqrt().mul_(0.5 * n**0.5 * (row_mean - found[0][0]))
-        of_columns = 0.5 * m**0.5 * (column_mean - found[1][0])  # yet to be multiplied by by_column
-        by_row /= (_rms(gradient, by_row, by_column, spare) / self.asked.clip).clamp_(min=1)
+        _, r = local(matrix.state["rows"]).view(2, len(matrix.weights)).lerp_(matrix.rows, matrix.new)
+        matrix.total = r.sum()
+
+    def _count_columns(self, matrix: "Matrix") -> None:
+        matrix.columns[0] /= matrix.height
+        _, s = matrix.state["columns"].lerp_(matrix.columns, matrix.new)
+        _, r = local(matrix.state["rows"]).view(2, len(matrix.weights))
+        matrix.by_row, matrix.by_column = r.rsqrt() * matrix.total.sqrt(), s.rsqrt()  # 1 / sqrt(V), as two factors
+        spare = self._spare_for(matrix.gradient)
+        matrix.square = _squares(matrix.gradient, matrix.by_row, matrix.by_column, spare)
+
+    def _move(self, matrix: "Matrix", rate: float) -> None:
+        p, gradient, by_row = matrix.weights, matrix.gradient, matrix.by_row
+        (row_mean, r), column_mean = local(matrix.state["rows"]).view(2, len(p)), matrix.state["columns"][0]
+        m, n = matrix.height, p.shape[1]
+        of_rows = r.rsqrt().mul_(0.5 * n**0.5 * (row_mean - matrix.rows[0]))
+        of_columns = 0.5 * m**0.5 * (column_mean - matrix.columns[0])  # yet to be multiplied by by_column
+        by_row /= ((matrix.square / (m * n)).sqrt_() / self.asked.clip).clamp_(min=1)
         if self.asked.weight_decay:
             p.mul_(1 - rate * self.asked.weight_decay)
+        spare = self._spare_for(gradient)
         for c in _blocks(p):
             own = p[c]
             update = torch.addcmul(of_columns, gradient[c], by_row[c, None], out=spare[: len(own)])
-            own.addcmul_(update, by_column, value=-rate).add_(of_rows[c, None], alpha=-rate)
+            own.addcmul_(update, matrix.by_column, value=-rate).add_(of_rows[c, None], alpha=-rate)
 
     def _spare_for(self, matrix: Tensor) -> Tensor:
         """As large as its blocks."""
         rows = min(_rows(matrix), matrix.shape[0])
         if self._spare.numel() < rows * matrix.shape[1] or self._spare.device != matrix.device:
             self._spare = torch.empty(rows * matrix.shape[1], device=matrix.device)
-        return self._spare[: rows * matrix.shape[1]].view(rows, -1)
+        return self._spare[: rows * matrix.shape[1]].view(rows, matrix.shape[1])
 
     def _step_vectors(self, vectors: list[Tensor], rate: float) -> None:
         """The step of torch's AdamW, of all at once."""
@@ -120,10 +173,10 @@ class Factored(torch.optim.Optimizer):
             begin(state, p, on_device=fused)
         first, second = self.asked.betas
         adamw(
-            vectors,
-            [p.grad for p in vectors if p.grad is not None],
-            [state["exp_avg"] for state in states],
-            [state["exp_avg_sq"] for state in states],
+            [local(p) for p in vectors],
+            [local(p.grad) for p in vectors if p.grad is not None],
+            [local(state["exp_avg"]) for state in states],
+            [local(state["exp_avg_sq"]) for state in states],
             [],
             [state["step"] for state in states],
             fused=fused,
@@ -148,7 +201,7 @@ def _blocks(matrix: Tensor) -> Iterator[slice]:
 
 
 def _statistics(gradient: Tensor, epsilon: float, spare: Tensor) -> tuple[Tensor, Tensor]:
-    """Of [m, n]: of its rows [2, m] and columns [2, n] the means, and the sums of squares plus epsilon each."""
+    """Of [m, n]: means of rows [2, m], sums of columns [2, n], each beside sums of squares plus epsilon."""
     m, n = gradient.shape
     rows, columns = gradient.new_empty(2, m), gradient.new_zeros(2, n)
     ones = gradient.new_ones(max(m, n))
@@ -159,16 +212,20 @@ def _statistics(gradient: Tensor, epsilon: float, spare: Tensor) -> tuple[Tensor
             torch.mv(values, ones[:n], out=of_rows[c])
             of_columns.addmv_(values.T, of_block)
     rows[0] /= n
-    columns[0] /= m
     rows[1] += n * epsilon
     columns[1] += m * epsilon
     return rows, columns
 
 
-def _rms(gradient: Tensor, by_row: Tensor, by_column: Tensor, spare: Tensor) -> Tensor:
-    """The root mean square of gradient * by_row[:, None] * by_column."""
+def _squares(gradient: Tensor, by_row: Tensor, by_column: Tensor, spare: Tensor) -> Tensor:
+    """The sum of squares of gradient * by_row[:, None] * by_column."""
     rows, columns, total = by_row.square(), by_column.square(), gradient.new_zeros(())
     for c in _blocks(gradient):
         square = torch.square(gradient[c], out=spare[: c.stop - c.start])
         total += torch.dot(rows[c], square @ columns)
-    return (total / gradient.numel()).sqrt_()
+    return total
+
+
+def _of_rows(parameter: Tensor) -> Tensor:
+    """Zeros, two for each row of a parameter, [2, ...], held where the rows are."""
+    return laid_by_rows(torch.zeros(2, *parameter.shape[:-1], device=parameter.device), parameter)

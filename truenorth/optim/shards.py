@@ -3,7 +3,8 @@
 from collections.abc import Iterable
 
 from torch import Tensor
-from torch.distributed.tensor import DTensor, Shard
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor, Shard, distribute_tensor
 
 from ..errors import SettingsError
 from ..processes import ALONE, Group
@@ -19,9 +20,9 @@ def span_of(parameter: Tensor) -> range:
 
     Raises SettingsError where they are no rows that follow on each other, as under tensor parallelism.
     """
-    if not isinstance(parameter, DTensor) or (axis := _axis(parameter)) is None:
+    if (place := _place(parameter)) is None:
         return range(parameter.numel())
-    mesh, rows = parameter.device_mesh, parameter.shape[0]
+    (mesh, axis), rows = place, parameter.shape[0]
     width, each = parameter.numel() // rows, -(-rows // mesh.size(axis))
     first = min(mesh.get_local_rank(axis) * each, rows)
     return range(first * width, min(first + each, rows) * width)
@@ -32,17 +33,30 @@ def sharers_of(parameters: Iterable[Tensor]) -> Group:
 
     Raises SettingsError where not all are shared out alike.
     """
-    found = {_sharers(parameter) for parameter in parameters}
+    # Meshes are compared, not their groups: equal meshes that were made one after the other have groups of their own.
+    found = {_place(parameter) for parameter in parameters}
     if len(found) > 1:
         raise SettingsError("some parameters are shared out over other processes than the rest. Use --layout data.")
-    return next(iter(found), ALONE)
-
-
-def _sharers(parameter: Tensor) -> Group:
-    if not isinstance(parameter, DTensor) or (axis := _axis(parameter)) is None:
+    place = next(iter(found), None)
+    if place is None:
         return ALONE
-    mesh = parameter.device_mesh
+    mesh, axis = place
     return Group(mesh.get_local_rank(axis), mesh.size(axis), mesh.get_group(axis))
+
+
+def laid_by_rows(tensor: Tensor, parameter: Tensor) -> Tensor:
+    """[k, rows, ...], whole in each process, laid as `parameter` [rows, ...] is; itself, where it is so laid."""
+    if isinstance(tensor, DTensor) or not isinstance(parameter, DTensor):
+        return tensor
+    placements = [how if how.is_replicate() else Shard(1) for how in parameter.placements]
+    return distribute_tensor(tensor, parameter.device_mesh, placements, src_data_rank=None)
+
+
+def _place(parameter: Tensor) -> tuple[DeviceMesh, int] | None:
+    """The mesh that a parameter is shared out over, and the axis along which."""
+    if not isinstance(parameter, DTensor) or (axis := _axis(parameter)) is None:
+        return None
+    return parameter.device_mesh, axis
 
 
 def _axis(parameter: DTensor) -> int | None:
@@ -53,7 +67,7 @@ def _axis(parameter: DTensor) -> int | None:
     (axis, how), *more = shared
     if more or how != Shard(0):
         raise SettingsError(
-            "merging needs whole parameters or whole rows of them, and --layout tensor slices layers. Use --layout "
-            "fsdp without --tensor-size, or --layout data."
+            "this update needs parameters, or whole rows of them, and tensor parallelism slices rows too. Use "
+            "--layout fsdp without --tensor-size, or --layout data."
         )
     return axis

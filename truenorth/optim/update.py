@@ -19,9 +19,9 @@ UPDATES: Mapping[str, str] = {
     "torch": "truenorth.optim.update:TorchOptimizer",
 }
 
-NEEDS_WHOLE = (
-    "{kind} needs whole parameters, and --layout fsdp or tensor shares them out. Use --layout data, or another "
-    "update, for instance --set update.kind=adamw."
+NEEDS_ROWS = (
+    "{kind} needs whole rows of parameters, and tensor parallelism slices rows too. Use --layout fsdp without "
+    "--tensor-size, --layout data, or another update, for instance --set update.kind=adamw."
 )
 ONE_PASS = ("cpu", "cuda")  # devices with a kernel that reads and writes each weight and moment once
 
@@ -29,7 +29,7 @@ ONE_PASS = ("cpu", "cuda")  # devices with a kernel that reads and writes each w
 class Update(Part, abc.ABC):
     """An optimizer, its learning rate over time, and the clip of the gradient before it."""
 
-    whole: ClassVar[bool] = False  # whether it steps whole parameters only, none of which processes share out
+    by_rows: ClassVar[bool] = False  # whether a process must hold whole rows of what it steps
 
     learning_rate: PositiveFloat = Field(default=1e-6, description="peak learning rate")
     warmup_steps: NonNegativeInt = Field(default=0, description="steps of linear warm-up from 0")
