@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from truenorth.completions import Completions, ServerSettings
 from truenorth.flags import FLAGS
 from truenorth.methods import METHODS, describe
 from truenorth.models.references import REFERENCES
@@ -47,9 +48,14 @@ def page() -> str:
 
 def _run() -> Iterator[str]:
     for row in table(Run):
-        yield _row(f"run.{row['name']}", "run", row, flag="--lora" if row["name"] == "lora" else None)
+        first = {"lora": "--lora", "sampler": "--server"}.get(row["name"])
+        yield _row(f"run.{row['name']}", "run", row, flag=first)
         if row["name"] == "data":
             yield from (_row(f"run.data[].{part['name']}", "run", part, flag="") for part in table(DataSource))
+        if row["name"] == "sampler":
+            yield from (_row(f"run.sampler.server.{part['name']}", "run", part) for part in table(ServerSettings))
+            own = (part for part in table(Completions) if part["name"] != "server")
+            yield from (_row(f"run.sampler.{part['name']}", "run", part) for part in own)
         if row["name"] == "lora":
             yield from (_row(f"run.lora.{part['name']}", "run", part) for part in table(LoRA))
 

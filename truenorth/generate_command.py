@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
+from .completions import Completions, ServerSettings
 from .errors import SettingsError
 from .evaluate.progress import Watch, watching
 from .flags import GENERATE, Given, settings_of
@@ -64,8 +65,7 @@ def _server(asked: Mapping[str, Any]) -> "Server | None":
                 'generate needs --model, for instance --model runs/dpo/final --prompt "Hello", or --server URL.'
             )
         return None
-    from .online.endpoint import ServerSettings
-    from .online.server import Completions, Server
+    from .online.server import Server
 
     return Server(Completions(server=ServerSettings(**where), **own))
 

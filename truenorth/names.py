@@ -156,7 +156,11 @@ def check_run(run: Mapping[str, Any], settings: type[Settings] = Run, prefix: st
         if field is None:
             raise SettingsError(_unknown(prefix + name, name, settings.model_fields))
         inner = next(
-            (part for part in get_args(field.annotation) if isinstance(part, type) and issubclass(part, Settings)),
+            (
+                part
+                for part in (field.annotation, *get_args(field.annotation))
+                if isinstance(part, type) and issubclass(part, Settings)
+            ),
             None,
         )
         if inner is not None and isinstance(value, Mapping):

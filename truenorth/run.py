@@ -7,6 +7,7 @@ from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
+from .completions import Completions
 from .errors import SettingsError
 from .judge import AnyJudge, judge_named
 from .settings import Settings
@@ -47,6 +48,9 @@ class Run(Settings):
         default=None, description="prompts of rounds; of the samples before and after, else from the data"
     )
     judge: AnyJudge | None = Field(default=None, description="who judges the answers of rounds: a kind or a function")
+    sampler: Completions | None = Field(
+        default=None, description="completion server that draws the answers of rounds; none: the model in memory"
+    )
     seed: NonNegativeInt = 0
     epochs: PositiveFloat | None = Field(
         default=None, description="passes over the data; none: 1, unless max_steps is set"

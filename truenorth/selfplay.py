@@ -9,13 +9,14 @@ from typing import cast
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
+from . import drawing
 from .data.chat import Encoder
 from .data.comparisons import Pairing
 from .data.prepare import Prepared
 from .data.problems import Account
 from .data.statistics import statistics_of
 from .data.tokens import Ints, TokenizedRows
-from .errors import SettingsError
+from .errors import SamplerError, SettingsError
 from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
@@ -25,7 +26,6 @@ from .online.prompts import as_turn, read_prompts
 from .online.round_measures import measures_of
 from .online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
 from .online.rounds import Play
-from .online.sampler import Local
 from .online.sampling import encode
 from .recipe import Recipe
 from .run import Run
@@ -63,6 +63,7 @@ class Planned:
 
 def check(recipe: Recipe, run: Run) -> None:
     """Raise SettingsError where a run in rounds lacks what it needs, or is given what it would not read."""
+    drawing.check(recipe, run)
     if recipe.schedule is None:
         if run.judge is not None:
             raise SettingsError(
@@ -131,6 +132,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
     assert run.judge is not None
     watch.stage("loading the judge")
     policy, encoder = session.policy, Encoder(tokenizer)
+    sampler, hand_over = drawing.sampler_of(session, run, tokenizer)
 
     @contextmanager
     def answering() -> Generator[None]:
@@ -141,18 +143,25 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         plan.schedule,
         plan.prompts,
         plan.count,
-        Local(policy.model, tokenizer),
+        sampler,
         open_judge(run.judge),
         run.out / "rounds",
         run.seed,
         answering,
         session.data,
+        hand_over,
     )
 
     def make(number: int) -> TokenizedRows:
         of = f"round {number + 1} of {plan.schedule.rounds}"
         watch.stage(f"{of}: {plan.count} prompts, {plan.schedule.k} answers each")
-        rows, _ = tokenized(play.round(number).rows(), encoder, pairing=plan.pairing, ties=run.ties)
+        try:
+            file = play.round(number)
+        except SamplerError as error:
+            raise SamplerError(
+                f"{of}: {error} The command: truenorth train {run.out} --resume", error.missing
+            ) from error
+        rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties)
         watch.stage("training")
         return rows
 

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -16,9 +17,11 @@ from truenorth.data.prepare import DataSettings, Needs, prepare
 from truenorth.data.tokens import Ints, TokenizedRows
 from truenorth.errors import DataError, SamplerError
 from truenorth.judge import Failed, Rewards, Verdict, Wins
+from truenorth.online.round_file import RoundRow
 from truenorth.online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
 from truenorth.online.rounds import JUDGED_AT_ONCE, Play
 from truenorth.online.sampling import Response, Sampling
+from truenorth.processes import Group
 from truenorth.schedule import Rounds
 
 PROMPTS = [f"Say {n}." for n in range(40)]
@@ -44,6 +47,19 @@ class Echo:
             raise SamplerError("the server is gone", [i for i, prompt in enumerate(prompts) if prompt in self.broken])
 
     def hand_over(self, folder: Path, *, round_index: int) -> None: ...
+
+
+class Remote(Echo):
+    """The same, elsewhere."""
+
+    remote: ClassVar[bool] = True
+
+
+class OneOf(Group):
+    """One of several processes, of which the others say nothing."""
+
+    def gather(self, value: Any) -> list[Any]:
+        return [value]
 
 
 def last_digit(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> list[Verdict]:
@@ -108,6 +124,36 @@ def test_a_sampler_that_fails_loses_nothing(tmp_path: Path) -> None:
     file = play(tmp_path, Echo(calls=calls)).round(0)
     assert sorted(calls) == ["Say 3.", "Say 4."]
     assert len(file.rows()) == len(PROMPTS) - 4
+
+
+def test_one_of_several_processes_asks_a_server_for_all(tmp_path: Path) -> None:
+    handed = list[int]()
+    for rank, asked in ((0, len(PROMPTS)), (1, 0)):
+        calls: list[str] = []
+        folder = tmp_path / str(rank)
+        made = replace(play(folder, Remote(calls=calls)), group=OneOf(rank, 2), hand_over=handed.append)
+        made.round(0)
+        assert len(calls) == asked
+    assert handed == [0]
+
+
+def test_a_round_whose_answers_are_there_needs_no_policy_handed_over(tmp_path: Path) -> None:
+    play(tmp_path).round(0)
+    handed = list[int]()
+    replace(play(tmp_path, Remote()), hand_over=handed.append).round(0)
+    assert handed == []
+
+
+def test_an_answer_known_as_text_that_was_cut_off_is_not_taught_to_end(encoder: Encoder) -> None:
+    decoded = AutoTokenizer.from_pretrained(world.sft_model()).decode
+    messages = [{"role": "user", "content": "Hello?"}]
+    for prompt in ("Hello?", messages):
+        texts = ("Yes, of", "Yes, of")
+        row = RoundRow.judged(Rewards((1.0, 0.0)), prompt=prompt, responses=texts, place=0, ended=(False, True))
+        rows, _ = tokenized([row], encoder, pairing="none", ties="keep")
+        cut, whole = rows[0].responses
+        assert len(cut) == len(whole) - 1
+        assert decoded(cut) == "Yes, of"
 
 
 def test_rows_made_elsewhere_are_taken_as_they_are(tmp_path: Path, encoder: Encoder) -> None:

@@ -11,11 +11,11 @@ from transformers import AutoTokenizer
 
 from tests.online.completion_server import OPENAI, TRANSFORMERS, Script, serving
 from truenorth import world
+from truenorth.completions import Completions, ServerSettings
 from truenorth.errors import SamplerError, SettingsError
 from truenorth.online.dialects import asked_of
-from truenorth.online.endpoint import ServerSettings
 from truenorth.online.sampling import Prompt, Response, Sampling, sample
-from truenorth.online.server import Completions, Server
+from truenorth.online.server import Server
 
 PROMPTS: list[Prompt] = ["one", "two", "three", "four"]
 TWO = Sampling(k=2, max_new_tokens=8, seed=1)

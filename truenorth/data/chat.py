@@ -59,6 +59,11 @@ class Encoder:
         """Whether every answer ends with a special token, so that the model learns to stop."""
         return all(int(response[-1]) in self._ends for response in row.responses)
 
+    def unended(self, response: Ints) -> Ints:
+        """A response as `encode` gives it, without what ends its turn: it was cut off before."""
+        ends = np.flatnonzero(np.isin(response, [*self._ends, *self._eos]))
+        return response[: ends[-1]] if len(ends) and ends[-1] > 0 else response
+
     def _rendered(self, comparison: Comparison) -> Rendered | Problem:
         try:
             return self._template.render(comparison)

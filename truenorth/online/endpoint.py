@@ -11,22 +11,12 @@ from dataclasses import dataclass, field
 from http.client import HTTPException
 from typing import Any, TypeVar
 
-from ..settings import Settings, setting
+from ..completions import ServerSettings
 
 Read = TypeVar("Read")
 AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})  # statuses that may be others at the next try
 GONE = frozenset({None, 502, 503, 504})  # a gateway answers for a server that does not
 LONGEST_WAIT = 60.0  # seconds between two tries
-
-
-class ServerSettings(Settings):
-    """Where a server is, and how patient we are with it."""
-
-    url: str = setting("", "of the server's API, with its /v1", source="ours")
-    timeout_seconds: float = setting(600.0, "that it may be silent for", source="ours", gt=0)
-    tries: int = setting(5, "of a request, before it is given up", source="ours", ge=1)
-    wait_seconds: float = setting(1.0, "before the second try; doubled at each", source="ours", ge=0)
-    key_variable: str = setting("", "environment variable that holds the server's key", source="ours")
 
 
 class ServerRefused(Exception):

@@ -5,12 +5,10 @@ import subprocess
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
+from ..completions import HandOver
 from ..errors import SamplerError
 from .endpoint import Endpoint, ServerFailed, ServerRefused
-
-HandOver = Literal["none", "model_name", "vllm_lora", "sglang_weights", "command"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +49,8 @@ def hand_over(how: HandOver, endpoint: Endpoint, weights: Weights) -> str:
 
 def _load_adapter(endpoint: Endpoint, weights: Weights) -> str:
     """vLLM's way, which it allows when started with VLLM_ALLOW_RUNTIME_LORA_UPDATING=True and --enable-lora."""
-    name = f"truenorth-round-{weights.round_index + 1}"
-    for stale in {weights.replaces, name}:  # its own name too: the round may be played again after a kill
+    before, name = (f"truenorth-round-{number}" for number in (weights.round_index, weights.round_index + 1))
+    for stale in {weights.replaces, before, name}:  # which a run that was killed may have left there
         if stale.startswith("truenorth-round-"):
             with suppress(ServerRefused):  # it is not loaded
                 endpoint.post("/unload_lora_adapter", {"lora_name": stale}, _nothing)

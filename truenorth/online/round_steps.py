@@ -123,7 +123,9 @@ def _whole(row: RoundRow, encoder: Encoder) -> TokenizedRow:
     """All answers of a row, best first, as they were drawn where that is known."""
     if row.tokens is None:
         found = encoder.encode_texts(_text(row.prompt), row.responses)
-        prompt, responses = found.prompt, found.responses
+        prompt, ended = found.prompt, row.ended or [True] * len(found.responses)
+        texts = zip(found.responses, ended, strict=True)
+        responses = tuple(tokens if end else encoder.unended(tokens) for tokens, end in texts)
     else:
         prompt = np.array(encode(row.prompt, encoder), np.int32)
         responses = tuple(np.array(tokens, np.int32) for tokens in row.tokens)

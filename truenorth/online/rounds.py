@@ -19,6 +19,10 @@ COMPARED = 64  # prompts whose answers of two rounds are compared
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
 
 
+def _has_it(number: int) -> None:
+    del number
+
+
 @dataclass(frozen=True, slots=True)
 class Play:
     """What makes the rows of a round: answers of the policy as it is then, judged, in files of the run directory.
@@ -35,6 +39,7 @@ class Play:
     seed: int
     answering: Callable[[], AbstractContextManager[object]]  # within it the policy can be asked
     group: Group = ALONE  # processes that each have the whole policy, and share the prompts
+    hand_over: Callable[[int], None] = _has_it  # before a round's answers are drawn: gives the sampler the policy
 
     def round(self, number: int) -> RoundFile:
         """All rows of round `number`, the first being 0, made now as far as they are not there.
@@ -82,6 +87,8 @@ class Play:
         """This process's share of the round, group by group."""
         asked = self.places(number)
         mine = list(range(len(asked)))[self.group.rank :: self.group.size]
+        if self.sampler.remote:  # which answers many prompts at once: one process asks it
+            mine = list(range(len(asked))) if self.group.first else []
         sampling = Sampling(
             k=self.schedule.k,
             max_new_tokens=self.schedule.max_new_tokens,
@@ -90,15 +97,20 @@ class Play:
             seed=self.seed,
         )
         made = {"round": number + 1, **sampling.model_dump(mode="json", exclude_defaults=True), "seed": self.seed}
-        answers = self.sampler.answers(
-            [self.prompts[asked[place]] for place in mine],
-            sampling,
-            round_index=number,
-            done=[i for i, place in enumerate(mine) if place in done],
-        )
+        made |= {"server": True} if self.sampler.remote else {}
+        prompts = [self.prompts[asked[place]] for place in mine]
+        answers = self._drawn(number, prompts, sampling, [i for i, place in enumerate(mine) if place in done])
         for group, seconds in self._groups(answers):
             drawn = [(mine[i], self.prompts[asked[mine[i]]], responses) for i, responses in group]
             yield self._judged(drawn, seconds, made)
+
+    def _drawn(
+        self, number: int, prompts: Sequence[Asked], sampling: Sampling, done: Sequence[int]
+    ) -> Iterator[tuple[int, list[Response]]]:
+        """Answers as they come, of the policy as it is now."""
+        if len(done) < len(prompts):
+            self.hand_over(number)
+        yield from self.sampler.answers(prompts, sampling, round_index=number, done=done)
 
     def _groups(
         self, answers: Iterator[tuple[int, list[Response]]]

@@ -7,29 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from ..completions import Completions
 from ..errors import SamplerError, SettingsError
-from ..settings import Settings, setting
 from .dialects import CHAT, PLAIN, WITH_TOKENIZER, Asked, Dialect, asked_of, responses
-from .endpoint import GONE, Endpoint, ServerFailed, ServerRefused, ServerSettings, json_object
-from .handing import HandOver, Weights, hand_over
+from .endpoint import GONE, Endpoint, ServerFailed, ServerRefused, json_object
+from .handing import Weights, hand_over
 from .sampling import Prompt, Response, Sampling
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-
-class Completions(Settings):
-    """A completion server as a sampler."""
-
-    server: ServerSettings
-    model: str = setting("", "name that the server knows; empty: the first that it lists", source="ours")
-    concurrency: int = setting(16, "requests under way at once", source="ours", ge=1)
-    hand_over: HandOver = setting("none", "how the server takes the weights of a round", source="ours")
-    command: str = setting("", "run with the round's folder behind it, for hand_over: command", source="ours")
-
-    def model_post_init(self, _: object) -> None:
-        if (self.hand_over == "command") != bool(self.command):
-            raise SettingsError(f"hand_over: command and `command` belong together, got {self.command!r}.")
 
 
 @dataclass(slots=True)

@@ -17,8 +17,9 @@ import yaml
 from ..errors import CheckpointError, SettingsError
 from ..files import write_json, write_text
 
-# Settings of a run that a resumed one may change: they alter no number, only where and how often things are written.
-FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size"}
+# Settings of a run that a resumed one may change: they alter no number, only where and how often things are written;
+# and the server that draws answers, which may have died and be elsewhere now.
+FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size", "sampler"}
 LOCK = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system says that has none
 

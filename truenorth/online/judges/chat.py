@@ -9,10 +9,11 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
+from ...completions import ServerSettings
 from ...errors import SettingsError
 from ...judge import Asked, Failed, JudgeSettings, Panel, Question
 from ...settings import setting
-from ..endpoint import GONE, Endpoint, ServerFailed, ServerRefused, ServerSettings, json_object
+from ..endpoint import GONE, Endpoint, ServerFailed, ServerRefused, json_object
 
 TEMPLATE = """\
 Here are a request and two answers to it. Which answer is better? Judge how well it does what was asked, whether it is
