@@ -12,6 +12,7 @@ Differs  Reconstructed: the formula was read in a restatement, the paper and its
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, overload
 
 import torch
@@ -21,6 +22,7 @@ from torch.optim.adamw import adamw
 
 from .movement import begin
 from .shards import laid_by_rows, local, sharers_of
+from .threads import Spare, side_by_side
 from .update import ONE_PASS, Update
 
 AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
@@ -72,7 +74,7 @@ class Factored(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": asked.learning_rate})
         self._sharers = sharers_of(parameters)
         self.asked = asked
-        self._spare = torch.empty(0)  # for a block: memory that is new takes longer to touch than to compute with
+        self._spare = Spare()  # for a block
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -89,8 +91,10 @@ class Factored(torch.optim.Optimizer):
             if vectors := [p for p in moving if p.dim() < 2]:
                 self._step_vectors(vectors, group["lr"])
             matrices = [p for p in moving if p.dim() > 1]
-            for together in [matrices] if self._sharers.size > 1 else [[matrix] for matrix in matrices]:
-                self._step_matrices(together, group["lr"])
+            if self._sharers.size > 1:
+                self._step_matrices(matrices, group["lr"])
+            else:
+                side_by_side([partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices])
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:
@@ -160,10 +164,8 @@ class Factored(torch.optim.Optimizer):
 
     def _spare_for(self, matrix: Tensor) -> Tensor:
         """As large as its blocks."""
-        rows = min(_rows(matrix), matrix.shape[0])
-        if self._spare.numel() < rows * matrix.shape[1] or self._spare.device != matrix.device:
-            self._spare = torch.empty(rows * matrix.shape[1], device=matrix.device)
-        return self._spare[: rows * matrix.shape[1]].view(rows, matrix.shape[1])
+        rows, width = min(_rows(matrix), matrix.shape[0]), matrix.shape[1]
+        return self._spare(rows * width, matrix.device)[: rows * width].view(rows, width)
 
     def _step_vectors(self, vectors: list[Tensor], rate: float) -> None:
         """The step of torch's AdamW, of all at once."""

@@ -1,8 +1,9 @@
 """Any torch optimizer, each of whose steps is merged with a task vector by a rule."""
 
-from collections.abc import Callable, Generator, Mapping, Set
+from collections.abc import Callable, Generator, Mapping, Sequence, Set
 from contextlib import contextmanager
-from itertools import accumulate
+from functools import partial
+from itertools import accumulate, chain
 from typing import Any, overload
 
 import torch
@@ -16,6 +17,7 @@ from .movement import Given, Movement, OfAdam, begin
 from .rule import Rule
 from .shards import local, sharers_of
 from .shared_largest import SharedLargest
+from .threads import Spare, side_by_side
 from .units import Unit, flattened, merges_of, packed
 
 
@@ -48,12 +50,13 @@ class Merged(torch.optim.Optimizer):
         merged = [group for group in groups if group[0]]  # they come first
         self.groups = len(merged)
         self._share()
-        self._copies, self._spare = dict[str, Tensor](), torch.empty(0)
+        self._copies, self._spare = dict[str, Tensor](), Spare()
         self._sharers = sharers_of(named.values())
         self._ranking = self._ranking_of(self.named)
         groups = [] if rule.idle else [{name: self.named[name] for name in group} for group in merged]
         self._batches = [batch for number, own in enumerate(groups) for batch in self._batches_of(own, number, task)]
         room = max((sum(unit.size for unit in batch) for batch in self._batches), default=0)
+        # Movements are written to a piece, or where the largest entries are sought, to all of a batch.
         self._room = room if rule.selection == "largest" else min(room, PIECE)
 
     def _ranking_of(self, named: Mapping[str, Tensor]) -> SharedLargest | None:
@@ -135,7 +138,7 @@ class Merged(torch.optim.Optimizer):
                     begin(state, parameter, on_device=group["capturable"] or group["fused"])
                     state["step"] += 1
                     self._count(name)
-            return OfAdam(unit.parameters, states, group, self._spare_on(unit.parameters[0].device)[at:])
+            return OfAdam(unit.parameters, states, group, self._spare(self._room, unit.parameters[0].device)[at:])
 
         self._merge(moving, movement)
 
@@ -158,30 +161,31 @@ class Merged(torch.optim.Optimizer):
 
     def _merge(self, due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
         """Merge what is due. A movement may be written to the spare memory from an entry on."""
-        for batch in self._batches:
-            moving = [unit for unit in batch if not due.isdisjoint(unit.names)]
-            if self._ranking is None:
-                for unit in moving:
-                    movement = movement_of(unit, 0)
-                    unit.move(due, movement, self._key(unit))
-            elif moving:
-                starts = accumulate((unit.size for unit in moving), initial=0)
-                moved = {
-                    u.names[0]: movement_of(u, at).at(slice(0, u.size)) for u, at in zip(moving, starts, strict=False)
-                }
-                cuts = self._ranking.cuts(moved)
-                for unit in moving:
-                    unit.move(due, Given(moved[unit.names[0]]), self._key(unit), cuts[unit.names[0]])
+        moving = [[unit for unit in batch if not due.isdisjoint(unit.names)] for batch in self._batches]
+        if self._ranking is None:
+            units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end
+            side_by_side([partial(self._move, unit, due, movement_of) for unit in units])
+        for batch in moving if self._ranking is not None else ():
+            self._move_ranked(batch, due, movement_of)
+
+    def _move(self, unit: Unit, due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
+        movement = movement_of(unit, 0)
+        unit.move(due, movement, self._key(unit))
+
+    def _move_ranked(self, batch: Sequence[Unit], due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
+        """Of tensors that processes share out: where their largest entries begin, they say together."""
+        if not batch:
+            return
+        assert self._ranking is not None
+        starts = accumulate((unit.size for unit in batch), initial=0)
+        moved = {u.names[0]: movement_of(u, at).at(slice(0, u.size)) for u, at in zip(batch, starts, strict=False)}
+        cuts = self._ranking.cuts(moved)
+        for unit in batch:
+            unit.move(due, Given(moved[unit.names[0]]), self._key(unit), cuts[unit.names[0]])
 
     def _key(self, unit: Unit) -> int:
         """Of this merge of a unit, whose steps are counted."""
         return key_of(self.seed, *unit.names, sum(self.state[p].get("merge_step", 0) for p in unit.parameters))
-
-    def _spare_on(self, device: torch.device) -> Tensor:
-        """What movements are written to: a piece, or where the largest entries are sought, all of a batch."""
-        if len(self._spare) < self._room or self._spare.device != device:
-            self._spare = torch.empty(self._room, device=device)
-        return self._spare
 
     def _copy(self, name: str) -> Tensor:
         """The weights as they were after the last merge."""
