@@ -24,6 +24,13 @@ def test_a_line_of_text_is_a_prompt(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "prompts.txt") == ["one", "two"]
 
 
+@pytest.mark.parametrize("text", ["", "\n \n"])
+def test_a_file_without_prompts_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "prompts.jsonl").write_text(text)
+    with pytest.raises(DataError, match="has no prompts: it is empty"):
+        read_prompts(tmp_path / "prompts.jsonl")
+
+
 def test_what_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "prompts.txt").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(DataError, match="damaged or no text"):

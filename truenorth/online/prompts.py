@@ -27,6 +27,8 @@ def read_prompts(file: Path) -> list[Prompt]:
             lines = [(n, line) for n, line in enumerate(text.read().splitlines(), 1) if line.strip()]
     except DAMAGE as error:
         raise DataError(f"{file} is damaged or no text: {error}.") from error
+    if not lines:
+        raise DataError(f"{file} has no prompts: it is empty, or has only blank lines.")
     if not {".jsonl", ".json"} & set(file.suffixes):
         return [line for _, line in lines]
     prompts: list[Prompt] = []
