@@ -11,6 +11,7 @@ from truenorth import world
 from truenorth.cli import app
 
 TWO = ["--models", str(world.sft_model()), "--base", str(world.base_model())]
+REWARDED = ["--sweep", "alpha=0..1", "--prompts", str(Path(__file__)), "--judge"]
 
 
 def run(*args: str) -> Result:
@@ -55,6 +56,13 @@ def test_ratios_are_fitted_from_the_command_line(tmp_path: Path) -> None:
         ("expo", ["--sweep", "alpha=0..1", "--eval-data", "a.jsonl", "b.jsonl"], "takes one --eval-data, got 2"),
         ("expo", ["--sweep", "alpha=0..1", "--ability-data", "no.jsonl"], "no.jsonl does not exist"),
         ("expo", ["--sweep", "alpha=0..1", "--prompts", "no.txt", "--judge", "a:b"], "there is no file no.txt"),
+        ("expo", [*REWARDED, "nowhere:f"], "'nowhere:f' cannot be imported"),
+        (
+            "expo",
+            [*REWARDED, "tests.judged:shorter"],
+            "gives a reward, package.module:function, got tests.judged:shorter",
+        ),
+        ("expo", [*REWARDED, "reward:somewhere"], "gives a reward, package.module:function, got reward:somewhere"),
         ("hma", ["--fit-data", "no.jsonl"], "no.jsonl does not exist"),
         ("hma", ["--fit-prompts", "no.txt"], "--fit-prompts needs a --judge"),
         ("hma", ["--set", "ratios=1,2"], "a list is written in brackets, --set ratios=[1,2]"),

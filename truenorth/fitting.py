@@ -18,10 +18,11 @@ from pydantic import Field, model_validator
 from .ascent import Found, climb, search
 from .data.files import must_exist
 from .errors import SettingsError
+from .judge import judge_named, judge_of
 from .merges.hma import HMA
 from .online.prompts import read_prompts
 from .online.sampling import Sampling
-from .settings import Settings, find, setting
+from .settings import Settings, setting
 from .weights.merge import Merge
 
 if TYPE_CHECKING:
@@ -58,11 +59,16 @@ class Fit(Settings):
 
 
 def check_asked(judge: object, prompts: object) -> None:
-    """Raise where a judge that is named cannot be imported, or a file of prompts not be read."""
+    """Raise where a judge that is named is no function (prompt, answer), or a file of prompts cannot be read."""
     if isinstance(prompts, str | Path):
         read_prompts(Path(prompts))
-    if isinstance(judge, str):
-        find(judge)
+    if not isinstance(judge, str):
+        return
+    if judge_named(judge)["kind"] != "function" or judge_of(judge).answers_at_once != 1:
+        raise SettingsError(
+            f"--judge of a merge must be a function of (prompt, answer) that gives a reward, package.module:function, "
+            f"got {judge}. Any other judge compares the merged models afterwards: truenorth judge."
+        )
 
 
 @dataclass(frozen=True, slots=True)
