@@ -186,7 +186,8 @@ def test_both_lengths_of_a_run_are_refused() -> None:
     [
         ("bta=1", "exo has no setting bta. Did you mean beta?"),
         ("update.learnin_rate=1", "update.learnin_rate. Did you mean learning_rate?"),
-        ("updat.decay=linear", "there is no updat. Did you mean update?"),
+        ("updat.decay=linear", "there is no updat. Did you mean update? There are method, objective, references"),
+        ("schedule.round=2", "Did you mean rounds? Allowed: kind, rounds, prompts, epochs"),
         ("run.lora.rnk=3", "run.lora.rnk. Did you mean rank?"),
         ("run.batchsize=3", "run.batchsize. Did you mean batch_size?"),
         ("batch_size=3", "give it as --batch-size"),
@@ -406,6 +407,55 @@ def test_a_sum_that_cannot_be_is_refused_before_the_data(target: str, setting: s
     with pytest.raises(SettingsError) as caught:
         asked(setting, target=target).recipe()
     assert message in str(caught.value)
+
+
+def test_none_is_a_pairing_and_elsewhere_nothing() -> None:
+    run_ = asked(pairing="none", save_every="none").run
+    assert run_.pairing == "none"
+    assert run_.save_every is None
+
+
+def rounds(tmp_path: Path, *more: str) -> list[str]:
+    """A command that would play rounds."""
+    (tmp_path / "prompts.jsonl").write_text('{"prompt": "Who is old?"}\n')
+    places = ["--model", str(world.sft_model()), "--prompts", str(tmp_path / "prompts.jsonl")]
+    return ["train", "online_dpo", *places, "--out", str(tmp_path / "run"), *more]
+
+
+@pytest.mark.parametrize(
+    ("judge", "said"),
+    [
+        ("builtins:nosuch", "'builtins:nosuch' cannot be imported"),
+        ("builtins:len", "must take 2 or 3 arguments, got 1"),
+        ("reward:./nothere", "there is no model folder ./nothere"),
+        ("preference:./nothere", "there is no model folder ./nothere"),
+    ],
+)
+def test_a_judge_that_is_not_there_is_refused_before_anything_is_written(
+    tmp_path: Path, judge: str, said: str
+) -> None:
+    assert said in refusal(*rounds(tmp_path, "--judge", judge))
+    assert not (tmp_path / "run").exists()
+
+
+def test_prompts_alone_are_answered_with_the_judge_that_is_missing(tmp_path: Path) -> None:
+    assert "or --judge" in refusal(*rounds(tmp_path))
+
+
+def test_the_script_finds_modules_in_the_folder_it_runs_in(tmp_path: Path) -> None:
+    (tmp_path / "opinions.py").write_text("def lonely(answer): return 1.0\n")
+    line = rounds(tmp_path, "--judge", "opinions:lonely")
+    code = f"import sys; sys.argv[1:] = {line!r}\nfrom truenorth.cli import main; main()"
+    # -P: as for an installed script, the folder is not on the path by itself
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert "opinions:lonely must take 2 or 3 arguments, got 1" in done.stderr
+
+
+def test_a_method_of_rounds_needs_prompts_and_a_judge() -> None:
+    assert "prompts and a judge" in run("methods", "online_dpo").stdout
+    assert "prompts and a judge" not in run("methods", "dpo").stdout
 
 
 def test_methods_describes_a_sum() -> None:

@@ -56,6 +56,9 @@ app = typer.Typer(
 
 
 def main() -> None:
+    """The script `truenorth`: a user's modules are found in the folder it runs in, as after `python -m`."""
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     app()
 
 

@@ -137,6 +137,9 @@ class JudgeSettings(Part, abc.ABC):
     def answers_at_once(self) -> Literal[1, 2]:
         """1: it gives rewards; 2: it compares two answers."""
 
+    def check_place(self) -> None:
+        """Raise for what is not there, a file or a function, before any model is loaded for it."""
+
     @abc.abstractmethod
     def open(self) -> Panel:
         """Load it. Raises ModelError or SettingsError where that cannot be."""

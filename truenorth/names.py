@@ -26,13 +26,15 @@ MERGING = "truenorth.methods.online_merging"
 
 
 def fields_in(module: str, kind: str = "") -> list[str]:
-    """Names of the settings in a file: those of the class of this `kind`, or of all classes if none is.
+    """Names of the settings in a file: those of the class of this `kind` or name, or of all classes if none is.
 
     >>> fields_in("truenorth.methods.exo", "exo_rw")
     ['beta', 'reward_temperature']
     """
     classes = _classes_in(module)
-    wanted = [n for n, found in classes.items() if kind and kind == _own(found).get("kind") and not _is_rule(found)]
+    wanted = [
+        n for n, found in classes.items() if kind and kind in (n, _own(found).get("kind")) and not _is_rule(found)
+    ]
     names: list[str] = []
     for name in wanted or list(classes):
         names += _fields_of(name, classes)
@@ -49,7 +51,7 @@ def _classes_in(module: str) -> dict[str, ast.ClassDef]:
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             classes |= _classes_in(f"{module.rpartition('.')[0]}.{node.module}")
-        elif isinstance(node, ast.ClassDef):
+        elif isinstance(node, ast.ClassDef) and "TypedDict" not in map(ast.unparse, node.bases):
             classes[node.name] = node
     return classes
 
@@ -131,8 +133,7 @@ def check_key(key: str, method: str) -> None:
             raise SettingsError(_unknown(key, rest[0], known, of=method))
     elif head in ("update", "schedule") and rest and rest[0] not in (known := ["kind", *fields_in(PARTS[head])]):
         raise SettingsError(_unknown(key, rest[0], known))
-    elif head not in (*fields_in("truenorth.recipe"), "objective"):
-        heads = [*fields_in("truenorth.recipe"), "run"]
+    elif head not in (heads := [*fields_in("truenorth.recipe", "Recipe"), "run"]):
         raise SettingsError(
             f"--set {key}: there is no {head}.{did_you_mean(head, heads)} There are {', '.join(heads)}."
         )

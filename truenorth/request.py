@@ -81,6 +81,8 @@ def check_places(run: Run, *, resume: bool) -> None:
     if directory.finished:
         return
     must_exist(run.model)
+    if run.judge is not None:
+        run.judge.check_place()
     for source in [*run.data, *run.eval_data]:
         files.must_exist(source.path)
 
@@ -134,13 +136,14 @@ def _refuse_method(name: str, target: str | None) -> NoReturn:
 
 
 def _put(run: dict[str, Any], path: Sequence[str], value: object) -> None:
-    """Set `run[a][b]`; a flag's text stands for itself, `none` for nothing."""
+    """Set `run[a][b]`; a flag's text stands for itself, `none` for nothing but of pairing."""
     *outer, last = path
     for name in outer:
         if not isinstance(run.get(name), dict):
             run[name] = {}
         run = run[name]
-    run[last] = None if value == "none" else value
+    stands_for_itself = last == "pairing"  # which has a value of that name
+    run[last] = None if value == "none" and not stands_for_itself else value
 
 
 def _setting(text: str) -> tuple[str, object]:
@@ -163,6 +166,11 @@ def _run(run: Mapping[str, Any], given: Given) -> Run:
         raise SettingsError(
             f"train needs {' and '.join(missing)}: "
             + "; ".join(f"{flag} {flags[flag[2:]].metavar}" for flag in missing)
+            + (
+                ", or --judge where answers to --prompts are the rows"
+                if run.get("prompts") and not run.get("data")
+                else ""
+            )
             + ". For instance: truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"
         )
     try:

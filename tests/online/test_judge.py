@@ -172,7 +172,7 @@ def test_a_function_that_cannot_judge_says_why(tmp_path: Path) -> None:
 
 
 def test_a_function_of_one_argument_is_refused_before_it_is_called(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="takes 1 arguments"):
+    with pytest.raises(SettingsError, match="must take 2 or 3 arguments, got 1"):
         open_judge(Function(function="builtins:len"), cache=tmp_path)(["p"], [["a"]])
 
 

@@ -24,7 +24,7 @@ def table_of_methods(methods: Sequence[Mapping[str, Any]]) -> RenderableType:
     table.add_column("paper", no_wrap=True)
     table.add_column("needs, and what it is", ratio=1)
     for method in methods:
-        about = Text.assemble(needs(method["needs"]), "\n", (method["title"], "dim"))
+        about = Text.assemble(asks(method), "\n", (method["title"], "dim"))
         table.add_row(method["name"], str(method["year"] or ""), short_paper(method["paper"]), about)
     hint = "`truenorth methods NAME` shows its loss and its settings; `truenorth train NAME` trains with it."
     return Group(table, Text(f"\n{hint}", style="dim"))
@@ -38,6 +38,11 @@ def short_paper(paper: str) -> str:
     """
     found = re.search(r"arXiv:\d{4}\.\d{5}", paper)
     return found[0] if found else paper.partition(",")[0]
+
+
+def asks(method: Mapping[str, Any]) -> str:
+    """What a method learns from, in words: rows, or in rounds prompts of which it makes them."""
+    return "prompts and a judge" if method["rounds"] else needs(method["needs"])
 
 
 def needs(of: Mapping[str, Any]) -> str:
@@ -60,7 +65,7 @@ def one_method(method: Mapping[str, Any]) -> RenderableType:
     for name in ("paper", "read", "loss", "recipe", "differs"):
         if method.get(name):
             about.add_row(name, _loss(method[name]) if name == "loss" else " ".join(method[name].split("\n")))
-    about.add_row("needs", needs(method["needs"]))
+    about.add_row("needs", asks(method))
     about.add_row("references", ", ".join(method["needs"]["references"]) or "none")
     return Group(
         head,

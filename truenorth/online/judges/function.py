@@ -28,10 +28,13 @@ class Function(JudgeSettings):
         takes = [p for p in inspect.signature(self._found()).parameters.values() if p.default is p.empty]
         if len(takes) not in (2, 3):
             raise SettingsError(
-                f"the judge {self.function} takes {len(takes)} arguments: (prompt, answer) gives a reward, "
-                "(prompt, a, b) gives P(a beats b)."
+                f"the judge {self.function} must take 2 or 3 arguments, got {len(takes)}: (prompt, answer) gives a "
+                "reward, (prompt, a, b) gives P(a beats b)."
             )
         return 1 if len(takes) == 2 else 2
+
+    def check_place(self) -> None:
+        _ = self.answers_at_once
 
     def identity(self) -> dict[str, Any] | None:
         return super().identity() if self.version is not None else None

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from ...errors import ModelError
 from ...judge import Failed, JudgeSettings, Panel, Question
-from ...models.origin import fingerprint
+from ...models.origin import fingerprint, must_exist
 from .reward import as_trained, scored
 
 
@@ -27,6 +27,9 @@ class PreferenceModel(JudgeSettings):
     @property
     def answers_at_once(self) -> Literal[1, 2]:
         return 2
+
+    def check_place(self) -> None:
+        must_exist(self.model)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "model": fingerprint(self.model)}

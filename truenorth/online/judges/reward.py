@@ -9,7 +9,7 @@ from ...data.comparisons import Comparison, Text
 from ...data.problems import Problem
 from ...errors import ModelError
 from ...judge import Asked, Failed, JudgeSettings, Panel, Question
-from ...models.origin import fingerprint
+from ...models.origin import fingerprint, must_exist
 
 if TYPE_CHECKING:  # torch is slow to import, and the command line reads the settings alone
     from ...models.answer_scores import AnswerScores
@@ -32,6 +32,9 @@ class RewardModel(JudgeSettings):
     @property
     def answers_at_once(self) -> Literal[1, 2]:
         return 1
+
+    def check_place(self) -> None:
+        must_exist(self.model)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "model": fingerprint(self.model)}
