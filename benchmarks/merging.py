@@ -26,6 +26,7 @@ WARM_UP = 3
 CASES: dict[str, tuple[Update, Rule | None]] = {
     "ondare, keep 0.01": (AdamW(), OnDARE(keep=0.01)),
     "ondare, keep 0.01, as written": (AdamW(), OnDARE(keep=0.01, rescale="none", task_mask="fresh")),
+    "ondare, keep 0.1": (AdamW(), OnDARE(keep=0.1)),
     "ondare, keep 0.5": (AdamW(), OnDARE(keep=0.5)),
     "ondare, keep 0.5, as written": (AdamW(), OnDARE(keep=0.5, rescale="none", task_mask="fresh")),
     "ondare, keep 1": (AdamW(), OnDARE(keep=1)),
