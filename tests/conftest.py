@@ -5,6 +5,7 @@ import os
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: tiny models are slower on two threads; children inherit it
 
 import pytest
+import torch
 from hypothesis import settings
 
 settings.register_profile("house", deadline=None)
@@ -15,3 +16,10 @@ settings.load_profile("house")
 def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """Prepared rows and reference log-probs go to a folder of this test session, also from child processes."""
     pytest.MonkeyPatch().setenv("TRUENORTH_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs a GPU is skipped where there is none, also when it is asked for."""
+    for item in items:
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+            item.add_marker(pytest.mark.skip(reason="there is no CUDA device"))
