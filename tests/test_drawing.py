@@ -158,6 +158,7 @@ NOWHERE = "http://127.0.0.1:9/v1"
         ({"hand_over": "none"}, {}, r"in all 2 rounds with the policy of the first.*--hand-over.*--rounds 1"),
         ({"hand_over": "vllm_lora"}, {}, r"all weights are trained.*--lora 16"),
         ({"hand_over": "sglang_weights"}, {"lora": {"rank": 2}}, "an adapter is trained"),
+        ({"hand_over": "model_name"}, {"lora": {"rank": 2}}, "an adapter is trained"),
         ({"hand_over": "command"}, {}, "belong together"),
     ],
 )

@@ -38,12 +38,12 @@ def check(recipe: Recipe, run: Run) -> None:
     if asked.hand_over == "vllm_lora" and not adapts(run):
         raise SettingsError(
             "--hand-over vllm_lora gives the server an adapter, and all weights are trained. Train one (--lora 16), "
-            "or give weights another way: model_name, or a command of yours."
+            "or give weights another way: sglang_weights, model_name, or a command of yours."
         )
-    if asked.hand_over == "sglang_weights" and adapts(run):
+    if asked.hand_over in ("sglang_weights", "model_name") and adapts(run):  # transformers serve loads no adapter
         raise SettingsError(
-            "--hand-over sglang_weights gives the server all weights, and an adapter is trained. Train all weights, "
-            "or give the adapter another way: vllm_lora, or a command of yours."
+            f"--hand-over {asked.hand_over} gives the server all weights, and an adapter is trained. Train all "
+            "weights, or give the adapter another way: vllm_lora, or a command of yours."
         )
 
 
