@@ -14,9 +14,9 @@ import torch
 
 from tests.test_job import weights
 from tests.tiny import tiny_directory
-from tests.vowels import brief
+from tests.vowels import brief, mute
 from truenorth import align
-from truenorth.errors import SettingsError
+from truenorth.errors import DataError, SettingsError
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen, Moving, Soup
 
@@ -102,6 +102,8 @@ def test_a_soup_is_held_while_rounds_are_played(model: str, prompts: str, tmp_pa
         ("online_dpo", {"prompts": True, "judge": brief, "max_length": 12}, "an answer may have 8"),
         ("dpo", {"judge": brief}, "there is nothing to judge"),
         ("dpo", {}, "needs rows to train on: --data"),
+        ("online_dpo", {"prompts": True, "judge": lambda *_: 1.0}, "lambda"),
+        ("online_dpo", {"prompts": True, "judge": "tests.vowels:breif"}, "breif"),
         ("online_dpo", {"prompts": True, "judge": "wordl"}, "no judge 'wordl'. Did you mean world?"),
     ],
 )
@@ -113,6 +115,12 @@ def test_what_does_not_fit_is_refused_before_a_model_is_loaded(
     with pytest.raises(SettingsError, match=said):
         align(chosen, model=model, out=tmp_path / "run", **asked)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_judge_that_says_nothing_is_quoted(model: str, prompts: str, tmp_path: Path) -> None:
+    said = r"round 1 of 3: the judge gave no verdict on any of 11 prompts, on \d+ of them because: .*no glasses"
+    with pytest.raises(DataError, match=said):
+        align(short(), model=model, prompts=prompts, judge=mute, out=tmp_path / "run", **QUICK)
 
 
 RUN = """

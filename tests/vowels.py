@@ -11,6 +11,11 @@ def brief(prompt: Any, answer: str) -> float:
     return -float(sum(answer.count(vowel) for vowel in "aeiou"))
 
 
+def mute(prompt: Any, answer: str) -> float:
+    """Cannot read anything."""
+    raise ValueError(f"no glasses for {prompt!r}, {answer!r}"[:14])
+
+
 def rounder(prompt: Any, a: str, b: str) -> float:
     """P(a beats b): o beats e, e beats a, a beats o."""
     del prompt

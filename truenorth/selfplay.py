@@ -1,5 +1,6 @@
 """A run in rounds of self-play: what is known of it before its model is loaded, and its session once it is."""
 
+from collections import Counter
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from .data.prepare import Prepared
 from .data.problems import Account
 from .data.statistics import statistics_of
 from .data.tokens import Ints, TokenizedRows
-from .errors import SamplerError, SettingsError
+from .errors import DataError, SamplerError, SettingsError
 from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
@@ -85,6 +86,8 @@ def check(recipe: Recipe, run: Run) -> None:
             f"{recipe.method} plays rounds, which make their own rows: {', '.join(odd)} would not be read. Say how "
             "long with --rounds and --set schedule.epochs=..., schedule.prompts=..."
         )
+    assert run.judge is not None
+    run.judge.check_place()
 
 
 def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
@@ -161,6 +164,12 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
             raise SamplerError(
                 f"{of}: {error} The command: truenorth train {run.out} --resume", error.missing
             ) from error
+        if file.left_out and not file.rows():
+            reason, count = Counter(file.left_out.values()).most_common(1)[0]
+            raise DataError(
+                f"{of}: the judge gave no verdict on any of {plan.count} prompts, on {count} of them because: "
+                f"{reason}. {file.log} has the reason for each."
+            )
         rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties)
         watch.stage("training")
         return rows

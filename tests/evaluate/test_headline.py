@@ -40,6 +40,13 @@ def test_single_responses_are_headed_by_their_loss(tmp_path: Path) -> None:
     assert headline(run_with(tmp_path, {"title": "SFT"}, records)) == "SFT took the loss from 3 to 2 in 40 steps."
 
 
+def test_a_run_in_rounds_is_headed_by_its_judge(tmp_path: Path) -> None:
+    scores: list[Metrics] = [{"step": i, "split": "round", "rewards/judge": 0.25 * i} for i in range(1, 4)]
+    assert headline(run_with(tmp_path, {"title": "Online DPO"}, [*healthy(), *scores])).startswith(
+        "Online DPO took the judge's mean from 0.25 to 0.75 in 3 rounds; held-out accuracy"
+    )
+
+
 def test_a_run_without_a_summary_is_named_by_its_recipe(tmp_path: Path) -> None:
     assert headline(run_with(tmp_path, {})).startswith("exo moved")
 

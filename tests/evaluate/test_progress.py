@@ -38,6 +38,18 @@ def test_a_long_run_without_a_terminal_writes_two_lines_a_minute() -> None:
     assert lines[-1].startswith("step 600/600")
 
 
+def test_a_stage_that_counts_writes_two_lines_a_minute_and_a_new_one_at_once() -> None:
+    watch, out, now = quiet()
+    for done in range(60):
+        now[0] = float(done)
+        watch.stage(f"answering: {done} of 60 prompts")
+    watch.stage("judging")
+    assert out.getvalue().splitlines() == [
+        *(f"answering: {done} of 60 prompts ..." for done in range(0, 60, int(QUIET_SECONDS))),
+        "judging ...",
+    ]
+
+
 def test_held_out_numbers_are_written_whenever_they_come() -> None:
     watch, out, _ = quiet()
     for _ in range(3):

@@ -34,7 +34,11 @@ OBJECTIVES = {name: recipe(name).objective for name in METHODS} | {
     "a sum": recipe("dpo + 0.2*simpo").objective,
     "a sum that couples rows": recipe("aot + 0.5*odpo").objective,
 }
-DETACHED = {"wpo", "rloo", "salsa_rl"}  # holds a part of its loss for constant, so finite differences are taken in its own tests
+DETACHED = {
+    "wpo",
+    "rloo",
+    "salsa_rl",
+}  # holds a part of its loss for constant, so finite differences are taken in its own tests
 LOWERS_BOTH = {"apo_down"}  # by intention, see its own tests
 INVARIANCES = ("prompt_shift", "permuted_rejected", "reward_shift")
 MANY = 64  # responses, where there is no limit

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pydantic import JsonValue
 
 from ..errors import DataError
-from ..train.evidence import Change, Evidence, Finding, number, percent, short
+from ..train.evidence import Change, Evidence, Finding, number, percent, series, short
 from .artifacts import Artifacts, BeforeAfter
 from .intervals import proportion
 
@@ -109,7 +109,10 @@ def headline(artifacts: Artifacts) -> str:
         _steps(summary.steps or evidence.last_step),
     )
     kl, margin, loss = sampled_kl(artifacts), evidence.change("rewards/margins"), evidence.change("loss")
-    if kl is not None:
+    if len(judged := series(artifacts.records, "rewards/judge", split="round")) > 1:
+        first, last = judged.values[0], judged.values[-1]
+        said = f"{title} took the judge's mean from {short(first)} to {short(last)} in {len(judged)} rounds"
+    elif kl is not None:
         said = f"{title} moved the policy {short(kl)} nats from the reference in {steps}"
     elif margin:
         said = f"{title} took the reward margin from {short(margin.start)} to {short(margin.end)} in {steps}"

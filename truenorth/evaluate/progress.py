@@ -1,5 +1,6 @@
 """How a run shows itself while it goes: a live line in a terminal, a few plain lines anywhere else."""
 
+import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -64,11 +65,16 @@ class QuietWatch:
         self.console, self.clock = console, clock
         self.steps: int | None = None
         self._next = 0.0  # when the next line of a step is due; the first is due at once
+        self._stage, self._next_stage = "", 0.0  # without its numbers, and when its next line is due
 
     def said(self, sentence: str) -> None:
         _plainly(self.console, sentence)
 
     def stage(self, name: str) -> None:
+        what = re.sub(r"\d+", "", name)
+        if what == self._stage and self.clock() < self._next_stage:  # so many of so many, again
+            return
+        self._stage, self._next_stage = what, self.clock() + QUIET_SECONDS
         _plainly(self.console, f"{name} ...")
 
     def total_steps(self, n: int) -> None:

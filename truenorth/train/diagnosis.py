@@ -169,7 +169,7 @@ def lengths(evidence: Evidence) -> Finding | None:
             "Longer means better in these rows",
             f"Chosen responses have {chosen:.0f} tokens, rejected ones {rejected:.0f}: the policy can lower the loss "
             "by being long.",
-            "a length-normalized method (`truenorth methods`), or rows balanced by length",
+            f"a length-normalized method (`truenorth methods`), or {evidence.balance}",
         )
     besides = f", rejected ones {rejected:.0f}" if rejected else ""
     return Finding("good", "Lengths are steady", f"Chosen responses have {chosen:.0f} tokens{besides}.")

@@ -103,6 +103,11 @@ class Evidence:
         """What says how long the run is. In rounds of self-play --epochs and --max-steps would be refused."""
         return "--rounds" if any(r.get("split") == "round" for r in self.records) else "--epochs, --max-steps"
 
+    @property
+    def balance(self) -> str:
+        """What would take the advantage from long answers."""
+        return "a judge that does not like length" if self.flags == "--rounds" else "rows balanced by length"
+
     def ended_at(self, step: int) -> str:
         """What would have ended the run at `step`."""
         return "fewer --rounds" if self.flags == "--rounds" else f"--max-steps {step}"
