@@ -44,7 +44,7 @@ class Rewards:
         ((0.5, 0.5), (0.5, 0.5))
         """
         return Wins.of(
-            {(i, j): _sigmoid(a - b) for i, a in enumerate(self.rewards) for j, b in enumerate(self.rewards)}
+            {(i, j): sigmoid(a - b) for i, a in enumerate(self.rewards) for j, b in enumerate(self.rewards)}
         )
 
 
@@ -208,5 +208,6 @@ def from_json(data: Mapping[str, Any]) -> Verdict:
     return Failed(data["failed"])
 
 
-def _sigmoid(x: float) -> float:
+def sigmoid(x: float) -> float:
+    """Of any x, without overflow."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))

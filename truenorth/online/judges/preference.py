@@ -1,18 +1,14 @@
 """A pairwise preference model as a judge."""
 
-import math
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
-
-from pydantic import Field
+from typing import ClassVar, Literal
 
 from ...errors import ModelError
-from ...judge import Failed, JudgeSettings, Panel, Question
-from ...models.origin import fingerprint, must_exist
-from .reward import as_trained, scored
+from ...judge import Failed, Panel, Question, sigmoid
+from .reward import Trained, as_trained, scored
 
 
-class PreferenceModel(JudgeSettings):
+class PreferenceModel(Trained):
     """P(first beats second) under a model of `truenorth train preference`, which is asked in both orders.
 
     It reads the prompt and both answers one behind the other, each with the token that ends it; its one number is the
@@ -20,19 +16,10 @@ class PreferenceModel(JudgeSettings):
     """
 
     kind: ClassVar[str] = "preference"
-    argument: ClassVar[str] = "model"
-    model: str = Field(description="directory of a preference model")
-    trust_remote_code: bool = Field(default=False, description="run the model repository's own Python code")
 
     @property
     def answers_at_once(self) -> Literal[1, 2]:
         return 2
-
-    def check_place(self) -> None:
-        must_exist(self.model)
-
-    def identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": fingerprint(self.model)}
 
     def open(self) -> Panel:
         from ...models.answer_scores import AnswerScores
@@ -46,10 +33,6 @@ class PreferenceModel(JudgeSettings):
         tokens = as_trained(scores)
 
         def ask(questions: Sequence[Question]) -> list[float | Failed]:
-            return [s if isinstance(s, Failed) else _sigmoid(s) for s in scored(questions, scores, tokens)]
+            return [s if isinstance(s, Failed) else sigmoid(s) for s in scored(questions, scores, tokens)]
 
         return ask
-
-
-def _sigmoid(x: float) -> float:
-    return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))

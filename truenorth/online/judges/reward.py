@@ -17,7 +17,21 @@ if TYPE_CHECKING:  # torch is slow to import, and the command line reads the set
 Tokens = Callable[[Sequence[Question]], list[list[int] | Failed]]
 
 
-class RewardModel(JudgeSettings):
+class Trained(JudgeSettings):
+    """Abstract: a model that was trained to judge, known by its weights."""
+
+    argument: ClassVar[str] = "model"
+    model: str = Field(description="directory or hub name of a sequence classifier with one label")
+    trust_remote_code: bool = Field(default=False, description="run the model repository's own Python code")
+
+    def check_place(self) -> None:
+        must_exist(self.model)
+
+    def identity(self) -> dict[str, Any]:
+        return {"kind": self.kind, "model": fingerprint(self.model)}
+
+
+class RewardModel(Trained):
     """The score of each answer under a model of `truenorth train reward`, or any other with one label.
 
     Ours reads prompt and answer as they were trained on. Others read the tokenizer's chat template, where it has one,
@@ -25,19 +39,10 @@ class RewardModel(JudgeSettings):
     """
 
     kind: ClassVar[str] = "reward"
-    argument: ClassVar[str] = "model"
-    model: str = Field(description="directory or hub name of a sequence classifier with one label")
-    trust_remote_code: bool = Field(default=False, description="run the model repository's own Python code")
 
     @property
     def answers_at_once(self) -> Literal[1, 2]:
         return 1
-
-    def check_place(self) -> None:
-        must_exist(self.model)
-
-    def identity(self) -> dict[str, Any]:
-        return {"kind": self.kind, "model": fingerprint(self.model)}
 
     def open(self) -> Panel:
         from ...models.answer_scores import AnswerScores
