@@ -1,6 +1,6 @@
 """How sure a number is: 95 % intervals for shares, means and paired differences."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +40,8 @@ def bootstrap_mean(values: Sequence[float], seed: int) -> Interval:
     data = np.asarray(values, dtype=np.float64)
     if not np.isfinite(data).all():
         raise ValueError("bootstrap_mean needs finite values, got NaN or infinity among them.")
-    generator = np.random.default_rng(seed)
-    rows = max(1, min(RESAMPLES, BLOCK // len(data)))
-    means: list[np.ndarray] = []
-    for start in range(0, RESAMPLES, rows):
-        drawn = generator.integers(0, len(data), (min(rows, RESAMPLES - start), len(data)))
-        means.append(data[drawn].mean(axis=1))
-    low, high = np.quantile(np.concatenate(means), [0.025, 0.975])
-    return Interval(float(data.mean()), float(low), float(high), len(data))
+    low, high = _bounds(len(data), seed, lambda drawn: data[drawn].mean(axis=1))
+    return Interval(float(data.mean()), low, high, len(data))
 
 
 def paired_difference(before: Sequence[float], after: Sequence[float], seed: int) -> Interval:
@@ -66,11 +60,16 @@ def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float], 
     above, below = (np.asarray(values, dtype=np.float64) for values in (numerators, denominators))
     if above.shape != below.shape or not len(above) or not (below > 0).all():
         raise ValueError("a ratio of sums needs as many numerators as denominators, and those above 0.")
+    low, high = _bounds(len(above), seed, lambda drawn: above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
+    return Interval(float(above.sum() / below.sum()), low, high, len(above))
+
+
+def _bounds(count: int, seed: int, statistic: Callable[[np.ndarray], np.ndarray]) -> tuple[float, float]:
+    """The middle 95 % of a statistic over resamples of `count` values: of places [R, count], a number for each row."""
     generator = np.random.default_rng(seed)
-    rows = max(1, min(RESAMPLES, BLOCK // len(above)))
-    ratios: list[np.ndarray] = []
+    rows = max(1, min(RESAMPLES, BLOCK // count))
+    found: list[np.ndarray] = []
     for start in range(0, RESAMPLES, rows):
-        drawn = generator.integers(0, len(above), (min(rows, RESAMPLES - start), len(above)))
-        ratios.append(above[drawn].sum(axis=1) / below[drawn].sum(axis=1))
-    low, high = np.quantile(np.concatenate(ratios), [0.025, 0.975])
-    return Interval(float(above.sum() / below.sum()), float(low), float(high), len(above))
+        found.append(statistic(generator.integers(0, count, (min(rows, RESAMPLES - start), count))))
+    low, high = np.quantile(np.concatenate(found), [0.025, 0.975])
+    return float(low), float(high)
