@@ -51,9 +51,7 @@ class Largest:
                 break
         least = self._found(near, wanted)
         ties = wanted - int((near > least).sum())
-        if ties < int((near == least).sum()):
-            return Cut(float(least), ties)
-        return Cut(float(torch.nextafter(least, -least)), 0)  # just below, so that no ties need be counted
+        return cut_at(float(least), ties=ties, equal=int((near == least).sum()))
 
     def places(self, values: Tensor, count: int) -> Tensor:
         """[count] int64: where they lie. For few entries."""
@@ -84,6 +82,14 @@ class Largest:
         least = sizes.kthvalue(sizes.numel() - wanted + 1).values
         self.trend.learn(float(least))
         return least
+
+
+def cut_at(least: float, *, ties: int, equal: int) -> Cut:
+    """Where the largest begin, of whose least magnitude there are `equal` entries, `ties` of them to be kept."""
+    if ties < equal:
+        return Cut(least, ties)
+    below = torch.tensor(least)
+    return Cut(float(torch.nextafter(below, -below)), 0)  # just below, so that no ties need be counted
 
 
 def between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ..processes import Group
 from ..weights.sparsify import Cut
-from .largest import Trend, between
+from .largest import Trend, between, cut_at
 
 DIGITS = ((20, 11), (10, 10), (0, 10))  # of 31 bits: where each digit begins, and how many it has
 
@@ -66,14 +66,6 @@ def _ranked(parts: Sequence[Tensor], wanted: Tensor, group: Group) -> list[tuple
     taken = (wanted - equal[: group.rank].sum(0)).clamp(min=0)  # of this process's: the first in order are taken
     magnitudes = least.to(torch.int32).view(torch.float32).tolist()
     return [
-        (magnitude, _cut(magnitude, ties=ties, equal=own))
+        (magnitude, cut_at(magnitude, ties=ties, equal=own))
         for magnitude, ties, own in zip(magnitudes, taken.tolist(), equal[group.rank].tolist(), strict=True)
     ]
-
-
-def _cut(least: float, *, ties: int, equal: int) -> Cut:
-    """Where the largest of a process begin that holds `equal` entries of the least magnitude, `ties` to be kept."""
-    if ties < equal:
-        return Cut(least, ties)
-    below = torch.tensor(least)
-    return Cut(float(torch.nextafter(below, -below)), 0)  # just below, so that no ties need be counted
