@@ -94,6 +94,22 @@ def find(path: str) -> Any:
         raise SettingsError(f"{path!r} cannot be imported ({error}). Give it as package.module:name.") from error
 
 
+def named(what: str, name: str, kinds: Mapping[str, str], base: type[P], path: str) -> type[P]:
+    """The class of a row of `kinds`, or a user's own `package.module:Class`.
+
+    `path` is where `base` is imported from. Raises SettingsError, which calls it a `what`, for anything else.
+    """
+    if name not in kinds and ":" not in name:
+        raise SettingsError(
+            f"There is no {what} {name!r}.{did_you_mean(name, kinds)} There are {', '.join(kinds)}, and "
+            "package.module:Class."
+        )
+    kind = find(kinds.get(name, name))
+    if not (isinstance(kind, type) and issubclass(kind, base)):
+        raise SettingsError(f"{name!r} is not a subclass of {path}.")
+    return kind
+
+
 def build(base: type[P], data: Mapping[str, Any], kinds: Mapping[str, str]) -> P:
     """The part that `data` describes: `data["kind"]` names a class in `kinds` or is `module:Class`.
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SettingsError, did_you_mean
-from ..settings import find
+from ..settings import named
 from .equilibria import equilibrium, implied_exploitability, regularised_equilibrium, spread
 from .files import SUFFIXES, read_game
 from .game import Game
@@ -83,12 +83,4 @@ def solver_of(name: str, **settings: Any) -> Solver:
 
 def solver_class(name: str) -> type[Solver]:
     """The class of a solver, with its settings not yet given. Raises SettingsError where there is none."""
-    if name not in SOLVERS and ":" not in name:
-        raise SettingsError(
-            f"There is no solver {name!r}.{did_you_mean(name, SOLVERS)} There are {', '.join(SOLVERS)}, and "
-            "package.module:Class."
-        )
-    kind = find(SOLVERS.get(name, name))
-    if not (isinstance(kind, type) and issubclass(kind, Solver)):
-        raise SettingsError(f"{name!r} is not a subclass of truenorth.games.Solver.")
-    return kind
+    return named("solver", name, SOLVERS, Solver, "truenorth.games.Solver")

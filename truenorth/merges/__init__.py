@@ -6,8 +6,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import SettingsError, did_you_mean
-from ..settings import find
+from ..settings import named
 from ..weights.merge import Merge
 
 MERGES: Mapping[str, str] = {  # in order of publication; those without a paper first
@@ -31,12 +30,5 @@ def merge_of(name: str, **settings: Any) -> Merge:
     >>> merge_of("expo", alpha=0.3)
     ExPO(alpha=0.3)
     """
-    if name not in MERGES and ":" not in name:
-        raise SettingsError(
-            f"There is no merge {name!r}.{did_you_mean(name, MERGES)} There are {', '.join(MERGES)}, and "
-            "package.module:Class."
-        )
-    kind = find(MERGES.get(name, name))
-    if not (isinstance(kind, type) and issubclass(kind, Merge)):
-        raise SettingsError(f"{name!r} is not a subclass of truenorth.weights.merge.Merge.")
-    return kind(**settings)
+    kind = named("merge", name, MERGES, Merge, "truenorth.weights.merge.Merge")
+    return kind(**settings)  # pyright: ignore[reportAbstractUsage]
