@@ -6,6 +6,7 @@ from functools import partial
 
 import torch
 from peft import PeftModel
+from torch import nn
 
 from .data.cache import cache_folder
 from .data.loader import Steps
@@ -182,9 +183,7 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
     log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
     if (asked := recipe.objective.degree_head) is not None:
         reader = DegreeReader.of(policy, levels=1 + len(asked.deleted))
-        own = {f"{HEAD}{name}": parameter for name, parameter in reader.head.named_parameters()}
-        scale = asked.learning_rate / recipe.update.learning_rate
-        optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
+        own = _beside(reader.head, HEAD, optimizer, asked.learning_rate / recipe.update.learning_rate)
         log_probs, trained = reader.log_probs, trained | own
     return Player(
         log_probs=partial(log_probs, asked=recipe.objective.of_policy),
@@ -195,17 +194,15 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
     )
 
 
-def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, torch.nn.Parameter]) -> Player:
+def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, nn.Parameter]) -> Player:
     """A head of scores and the layers below it. The LM head learns nothing, unless it is the embeddings too."""
     asked = recipe.objective.score_head
     assert asked is not None
     reader = ScoreReader.of(policy)
     unused = None if base_of(policy.model).config.tie_word_embeddings else policy.model.get_output_embeddings()
     below = {name: p for name, p in trained.items() if unused is None or p is not unused.weight}
-    own = {f"{SCORE}{name}": parameter for name, parameter in reader.head.named_parameters()}
     optimizer = recipe.update.build(below.values())
-    scale = asked.learning_rate / recipe.update.learning_rate
-    optimizer.add_param_group({"params": list(own.values()), "rate_scale": scale})
+    own = _beside(reader.head, SCORE, optimizer, asked.learning_rate / recipe.update.learning_rate)
     return Player(
         log_probs=reader.log_probs,
         objective=recipe.objective,
@@ -213,6 +210,15 @@ def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, torch.nn.Par
         named_parameters=below | own,
         max_grad_norm=recipe.update.max_grad_norm,
     )
+
+
+def _beside(
+    head: nn.Module, prefix: str, optimizer: torch.optim.Optimizer, rate_scale: float
+) -> dict[str, nn.Parameter]:
+    """A method's head, trained beside the policy at so many times its learning rate: its parameters by name."""
+    own = {f"{prefix}{name}": parameter for name, parameter in head.named_parameters()}
+    optimizer.add_param_group({"params": list(own.values()), "rate_scale": rate_scale})
+    return own
 
 
 def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.optim.Optimizer:
