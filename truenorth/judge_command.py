@@ -6,7 +6,6 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-import yaml
 from rich.console import Console
 
 from .errors import SettingsError
@@ -18,6 +17,7 @@ from .measuring.flags import JUDGE
 from .measuring.matches import numbers, play, prompts_of
 from .measuring.sides import sides_of
 from .online.sampling import Sampling
+from .settings import scalar
 
 NUMBERS, PAGE = "win_rate.json", "win_rate.html"
 WIDTH = 120  # columns of the table: a log has room for them
@@ -74,7 +74,7 @@ def _judge(asked: Mapping[str, Any], sets: Sequence[str]) -> JudgeSettings:
             "--judge chat:http://localhost:8000/v1 --set model=NAME, or --judge package.module:function."
         )
     pairs = (split_setting(text, "--set") for text in sets)
-    more = {key.removeprefix("run.judge."): yaml.safe_load(value) for key, value in pairs}  # as `train` has them
+    more = {key.removeprefix("run.judge."): scalar(value) for key, value in pairs}  # as `train` has them
     found = judge_of(asked["judge"], **more)
     assert found.answers_at_once in (1, 2)  # a function is imported here, and refused where it takes something else
     return found
