@@ -99,18 +99,23 @@ class Evidence:
         return series(self.records, name, split="eval")
 
     @property
+    def in_rounds(self) -> bool:
+        """Of self-play, which refuse --epochs and --max-steps, and make their own rows."""
+        return any(record.get("split") == "round" for record in self.records)
+
+    @property
     def flags(self) -> str:
-        """What says how long the run is. In rounds of self-play --epochs and --max-steps would be refused."""
-        return "--rounds" if any(r.get("split") == "round" for r in self.records) else "--epochs, --max-steps"
+        """What says how long the run is."""
+        return "--rounds" if self.in_rounds else "--epochs, --max-steps"
 
     @property
     def balance(self) -> str:
         """What would take the advantage from long answers."""
-        return "a judge that does not like length" if self.flags == "--rounds" else "rows balanced by length"
+        return "a judge that does not like length" if self.in_rounds else "rows balanced by length"
 
     def ended_at(self, step: int) -> str:
         """What would have ended the run at `step`."""
-        return "fewer --rounds" if self.flags == "--rounds" else f"--max-steps {step}"
+        return "fewer --rounds" if self.in_rounds else f"--max-steps {step}"
 
     @property
     def last_step(self) -> int:
