@@ -35,7 +35,7 @@ def scored(model, batch):
     return Policy.of(model, "float32").log_probs(batch, ASKED)
 
 
-@pytest.mark.parametrize("architecture", ["llama", "gemma2", "granite"])
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "granite", "bloom"])
 def test_it_is_that_of_whole_logits_with_the_same_gradient(architecture, monkeypatch):
     monkeypatch.setattr(module, "ROWS_AT_ONCE", 5)  # several chunks
     batch, other = pack(ROWS), tiny_model(architecture, seed=1)
@@ -72,8 +72,3 @@ def test_a_head_with_an_adapter_is_refused():
     assert base_of(model) is not None
     with pytest.raises(ModelError, match="its LM head carries an adapter"):
         policy.log_probs(pack(ROWS), ASKED)
-
-
-def test_a_model_that_falls_back_to_padded_rows_is_refused():
-    with pytest.raises(ModelError, match="compares whole next-token distributions"):
-        scored(tiny_model("bloom"), pack(ROWS))

@@ -41,19 +41,36 @@ class Scorer:
 
     def _with_logits(self, batch: PackedBatch, asked: Measures) -> LogProbs:
         """The same, and what gives the logits of the next-token distributions."""
-        if not self.shared or self.head is None or self.entry is not None or not is_plain(self.head.module):
-            why = self.fallback or "its LM head carries an adapter or is shared out"
+        if self.head is None or self.entry is not None or not is_plain(self.head.module):
+            why = self.fallback if self.head is None else "its LM head carries an adapter or is shared out"
             raise ModelError(
                 f"the method compares whole next-token distributions, which this model does not give: {why}. Take a "
-                "method that reads log-probs alone (for mpo: mpo_rt), or leave the head out of --lora."
+                "method that reads log-probs alone (rloo, sppo, inpo), or leave the head out of --lora."
             )
-        head, hidden = self.head, self._packed_hidden(batch)[batch.predictor]
+        head, hidden = self.head, self._states(batch)
         found = by_response(head.token_scores(hidden, batch.targets, _in_order(asked)), batch, asked)
 
         def logits(chunk: slice) -> Tensor:
             return head.logits(hidden[chunk])
 
         return replace(found, logits=logits)
+
+    def _states(self, batch: PackedBatch) -> Tensor:
+        """[N, D] hidden states that the response tokens are predicted from, in the batch's order."""
+        if self.shared:
+            return self._packed_hidden(batch)[batch.predictor]
+        sequences, targets = unpack(batch), _targets(batch)
+        found: dict[int, Tensor] = {}
+        for part in self._parts([len(sequence) for sequence in sequences]):
+            together, here = [sequences[i] for i in part], [targets[i] for i in part]
+            rows, real = _pad(together)
+            states = self._padded_hidden(rows, real).flatten(0, 1)[_places(together, here, rows.shape[1])]
+            found |= zip(part, states.split([len(target) for target in here]), strict=True)
+        return torch.cat([found[i] for i in range(len(sequences))])
+
+    def _parts(self, sizes: Sequence[int]) -> list[list[int]]:
+        """Places of the sequences that are padded together."""
+        return [list(range(len(sizes)))] if self.one_call else alike(sizes)
 
     def on(self, model: Model) -> "Scorer":
         """The same way of scoring for a copy of the model, with the copy's own head."""
@@ -63,8 +80,7 @@ class Scorer:
         """[N] float32 nats, one per response token, in the batch's order; then [N] for each of `MEASURES` asked."""
         if self.shared:
             assert self.head is not None
-            hidden = self._packed_hidden(batch)[batch.predictor]
-            return self.head.token_scores(hidden, batch.targets, _in_order(asked))
+            return self.head.token_scores(self._states(batch), batch.targets, _in_order(asked))
         return self._by_sequence(batch, asked)[0]
 
     def with_states(self, batch: PackedBatch, asked: Measures = NOTHING) -> tuple[tuple[Tensor, ...], Tensor]:
@@ -86,7 +102,7 @@ class Scorer:
         sequences = unpack(batch)
         sizes = [len(sequence) for sequence in sequences]
         found: dict[int, Tensor] = {}
-        for part in [list(range(len(sizes)))] if self.one_call else alike(sizes):
+        for part in self._parts(sizes):
             rows, real = _pad([sequences[i] for i in part])
             hidden = self._padded_hidden(rows, real)
             found |= zip(part, hidden[torch.arange(len(rows), device=rows.device), real.sum(1) - 1], strict=True)
@@ -105,10 +121,9 @@ class Scorer:
         """`token_scores` from padded rows, and if wanted [S, D] the state at each sequence's last input."""
         sequences, targets = unpack(batch), _targets(batch)
         sizes = [len(sequence) for sequence in sequences]
-        parts = [list(range(len(sizes)))] if self.one_call else alike(sizes)
         found: dict[int, Tensor] = {}
         last: dict[int, Tensor] = {}
-        for part in parts:
+        for part in self._parts(sizes):
             here = [targets[i] for i in part]
             scored, ends = self._padded([sequences[i] for i in part], here, asked, states=states)
             found |= zip(part, scored.split([len(t) for t in here], dim=1), strict=True)
