@@ -57,7 +57,7 @@ def answers(session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Seque
     if not prompts:
         return []
     policy: Policy = session.policy
-    with policy.attending_natively(session.native), policy.autocast():
+    with policy.attending_natively(), policy.autocast():
         drawn = generate(
             policy.model,
             tokenizer,

@@ -139,7 +139,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
 
     @contextmanager
     def answering() -> Generator[None]:
-        with policy.attending_natively(session.native), policy.autocast():
+        with policy.attending_natively(), policy.autocast():
             yield
 
     play = Play(

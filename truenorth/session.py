@@ -15,7 +15,6 @@ from .data.prepare import Prepared
 from .data.tokens import TokenizedRows
 from .errors import SettingsError
 from .evaluate.progress import Watch
-from .models.attention import native_attention
 from .models.degrees import DegreeReader
 from .models.load import load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
@@ -55,7 +54,6 @@ class Session:
     held_out: TokenizedRows | None
     held_out_references: Mapping[str, Scores]
     budget: int  # tokens per micro-batch
-    native: str  # the model's own attention, to generate with
     stored_in: torch.dtype  # of the checkpoint that the policy started from
     sharding: Sharding = WHOLE
 
@@ -92,7 +90,6 @@ def begin(
     watch.stage("loading the model")
     torch.manual_seed(run.seed)  # for a fresh adapter, the same in every process
     model, stored_in = load_policy(run)
-    native = native_attention(base_of(model))
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     world = sharding.processes.world
     precision: Precision = world.first_says(fast_precision(device)) if run.precision == "auto" else run.precision
@@ -137,7 +134,6 @@ def begin(
         held_out=held_out,
         held_out_references=references[-1],
         budget=budget,
-        native=native,
         stored_in=stored_in,
         sharding=sharding,
     )

@@ -87,7 +87,7 @@ class Bench:
                 moving.update(follow(session, EMA))
 
         def look(session: Session, point: Point) -> Point:
-            with session.policy.attending_natively(session.native), evaluating(session.policy.model):
+            with session.policy.attending_natively(), evaluating(session.policy.model):
                 if is_parent:
                     session.policy.model.save_pretrained(str(work / "aligned"))
                     load_tokenizer(SFT).save_pretrained(str(work / "aligned"))

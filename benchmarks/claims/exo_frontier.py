@@ -91,7 +91,7 @@ class Bench:
             point = point | measure.session(session)
             if known is None or point["step"] < max(self.sweep.at):
                 return point
-            with session.policy.attending_natively(session.native):
+            with session.policy.attending_natively():
                 log_policy = log_probs(session.policy.model, known.rows[: self.sweep.ranked])
             return point | known.against(log_policy, point)
 

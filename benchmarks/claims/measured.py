@@ -37,7 +37,7 @@ class Measure:
 
     def session(self, session: Session) -> dict[str, float]:
         """Measure a session's policy as it is now."""
-        with session.policy.attending_natively(session.native), evaluating(session.policy.model):
+        with session.policy.attending_natively(), evaluating(session.policy.model):
             return self.policy(session.policy.model)
 
     def accuracy(self, session: Session) -> dict[str, float]:

@@ -54,9 +54,8 @@ def test_sums_equal_one_plain_forward_per_response(architecture: str) -> None:
 @pytest.mark.parametrize("architecture", EVERY)
 def test_measures_equal_those_of_one_plain_forward_per_response(architecture: str) -> None:
     model, batch = tiny_model(architecture), pack(rows_of(SHAPES))
-    whole = Policy(
-        model, Scorer(model, None, shared=False), "float32"
-    )  # what a model without a known head falls back to
+    fallback = Scorer(model, None, shared=False)  # of a model without a known head
+    whole = Policy(model, fallback, "float32", native="sdpa")
     policies = [Policy.of(tiny_model(architecture), "float32"), whole]
     with torch.no_grad():
         plain = torch.cat(plain_logits(model, batch)).double().log_softmax(-1)

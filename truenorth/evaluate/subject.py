@@ -12,9 +12,8 @@ import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..data.tokens import TokenizedRows
-from ..models.attention import native_attention
 from ..models.load import load_model
-from ..models.logprobs import Model, base_of
+from ..models.logprobs import Model
 from ..models.origin import fingerprint
 from ..models.policy import Policy, Precision, fast_precision
 from ..models.reference_cache import Kept, ReferenceCache
@@ -59,13 +58,7 @@ class Subject:
         return model
 
     @cached_property
-    def native(self) -> str:
-        """The model's own attention, to draw answers with."""
-        return native_attention(base_of(self.model))
-
-    @cached_property
     def policy(self) -> Policy:
-        assert self.native  # before it attends through packed batches
         return Policy.of(self.model, self.precision)
 
     def totals(self, rows: TokenizedRows) -> list[npt.NDArray[np.float64]]:

@@ -70,8 +70,7 @@ def drawn(model: Subject, prompts: Sequence[list[int]], sampling: Sampling) -> l
 
 
 def _draw(model: Subject, prompts: Sequence[list[int]], sampling: Sampling) -> list[Response]:
-    native = model.native
-    with model.policy.attending_natively(native):
+    with model.policy.attending_natively():
         found = generate(model.model, model.tokenizer, prompts=prompts, sampling=sampling)
     return [answers[0] for answers in found]
 

@@ -11,7 +11,7 @@ and so an adapter again, of n times the rank. (The mean of the Bs times the mean
 import abc
 import math
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 
 import torch
 from peft import PeftModel
@@ -33,7 +33,8 @@ PAIRS = {".lora_A.": ".lora_B.", ".lora_embedding_A.": ".lora_embedding_B."}  # 
 class Follower(abc.ABC):
     """A reference whose weights move. `tensors` are what it is made of, for a checkpoint to keep."""
 
-    def __init__(self, moving: Moving) -> None:
+    def __init__(self, policy: Policy, moving: Moving) -> None:
+        self.policy = policy  # which is the reference within `in_its_place`
         self.every, self.share = moving.every, moving.share
 
     def after_step(self, step: int) -> None:
@@ -45,9 +46,15 @@ class Follower(abc.ABC):
     def move(self) -> None:
         """theta <- share * theta_policy + (1 - share) * theta."""
 
-    @abc.abstractmethod
+    def in_its_place(self) -> AbstractContextManager[object]:
+        """Within it `policy` has the reference's weights."""
+        return nullcontext()
+
+    @torch.no_grad()
     def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
         """[B, K] nats and lengths of every response in `batch`, and what is `asked` besides, without gradients."""
+        with self.in_its_place():
+            return self.policy.log_probs(batch, asked)
 
     @abc.abstractmethod
     def tensors(self) -> Mapping[str, Tensor]:
@@ -65,22 +72,18 @@ class FollowingModel(Follower):
     """
 
     def __init__(self, policy: Policy, copy: Policy, moving: Moving) -> None:
-        super().__init__(moving)
-        self._copy, self._policy = copy, dict(policy.model.named_parameters())
+        super().__init__(copy, moving)
+        self._followed = dict(policy.model.named_parameters())
         self._tensors = {name: p.detach() for name, p in copy.model.named_parameters()}
 
     @torch.no_grad()
     def move(self) -> None:
         for name, tensor in self._tensors.items():
-            ours = self._policy[name].detach()
+            ours = self._followed[name].detach()
             if self.share == 1:
                 tensor.copy_(ours)
             else:
                 tensor.lerp_(ours, self.share)
-
-    @torch.no_grad()
-    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
-        return self._copy.log_probs(batch, asked)
 
     def tensors(self) -> Mapping[str, Tensor]:
         return self._tensors
@@ -98,8 +101,8 @@ class FollowingAdapter(Follower):
     """
 
     def __init__(self, policy: Policy, moving: Moving) -> None:
-        super().__init__(moving)
-        self._adapted, self._parameters = policy, dict(policy.model.named_parameters())
+        super().__init__(policy, moving)
+        self._parameters = dict(policy.model.named_parameters())
         self._pairs = pairs_of(policy.model)
         names = [name for pair in self._pairs for name in pair]
         self._weights = {name: self._parameters[name].detach().clone() for name in names}
@@ -113,11 +116,6 @@ class FollowingAdapter(Follower):
             kept = len(ours[0]) * terms_of(self.share)
             self._weights[a], self._weights[b] = _shortened(stacked_a, stacked_b, kept)
 
-    @torch.no_grad()
-    def log_probs(self, batch: PackedBatch, asked: Measures = NOTHING) -> LogProbs:
-        with evaluating(self._adapted.model), self._in_its_place():
-            return self._adapted.log_probs(batch, asked)
-
     def tensors(self) -> Mapping[str, Tensor]:
         return self._weights
 
@@ -125,19 +123,20 @@ class FollowingAdapter(Follower):
         self._weights = {name: tensors[name] for name in self._weights}
 
     @contextmanager
-    def _in_its_place(self) -> Generator[None]:
-        """Within it the policy's layers have these weights; the policy's own parameters stay what they are."""
+    def in_its_place(self) -> Generator[None]:
+        """As of `Follower`. The policy's own parameters stay what they are."""
         try:
             for name, weight in self._weights.items():
                 self._set(name, nn.Parameter(weight, requires_grad=False))
-            yield
+            with evaluating(self.policy.model):
+                yield
         finally:
             for name in self._weights:
                 self._set(name, self._parameters[name])
 
     def _set(self, name: str, parameter: nn.Parameter) -> None:
         owner, _, attribute = name.rpartition(".")
-        setattr(self._adapted.model.get_submodule(owner), attribute, parameter)
+        setattr(self.policy.model.get_submodule(owner), attribute, parameter)
 
 
 def size_of_follower(model: Model, moving: Moving, *, half: bool) -> int:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..data.packing import PackedBatch
 from ..types import NOTHING, LogProbs, Measures
-from .attention import NAME
+from .attention import NAME, native_attention
 from .logprobs import Model, Scorer, base_of
 from .probe import scorer_for, with_checked_kernels
 
@@ -24,11 +24,13 @@ class Policy:
     model: Model
     scorer: Scorer
     precision: Precision
+    native: str  # the model's own attention, to generate with
 
     @classmethod
     def of(cls, model: Model, precision: Precision) -> "Policy":
         """Choose the scorer by trying, and leave the model attending through packed batches where it can."""
-        policy = cls(model, scorer_for(model), precision)
+        native = native_attention(base_of(model))
+        policy = cls(model, scorer_for(model), precision, native)
         if precision == "bfloat16" and policy.scorer.shared and policy.device.type == "cuda":
             with policy.autocast():
                 policy = replace(policy, scorer=with_checked_kernels(policy.scorer))
@@ -61,13 +63,15 @@ class Policy:
             base_of(self.model).set_attn_implementation(NAME)
 
     @contextlib.contextmanager
-    def attending_natively(self, native: str) -> Generator[None]:
+    def attending_natively(self) -> Generator[None]:
         """Within it the model attends as transformers would, to generate text."""
-        base_of(self.model).set_attn_implementation(native)
+        base = base_of(self.model)
+        before = native_attention(base)
+        base.set_attn_implementation(self.native)
         try:
             yield
         finally:
-            self.attend_packed()
+            base.set_attn_implementation(before)
 
 
 def fast_precision(device: torch.device) -> Precision:

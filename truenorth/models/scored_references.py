@@ -1,7 +1,8 @@
 """The live side of references: from a recipe's settings to something that scores a batch."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cache as once
 from pathlib import Path
@@ -47,6 +48,20 @@ class Start:
     @property
     def precision(self) -> Precision:
         return self.policy.precision
+
+
+@dataclass(frozen=True, slots=True)
+class Live:
+    """A reference whose model is in memory while training: it scores without gradients, and may be drawn from."""
+
+    policy: Policy  # its own, or the one that is trained
+    asked: Measures
+    in_its_place: Callable[[], AbstractContextManager[object]] = nullcontext  # within it `policy` is the reference
+
+    @torch.no_grad()
+    def __call__(self, batch: PackedBatch) -> LogProbs:
+        with self.in_its_place():
+            return self.policy.log_probs(batch, self.asked)
 
 
 def check_references(
@@ -102,24 +117,25 @@ def score_references(
         match reference:
             case Soup(path=str(path)) if start.live:
                 mixed = soup(start.path, path, reference.start_share, trust_remote_code=start.trust_remote_code)
-                live = _live(_held(path, mixed, start).log_probs, start)
+                live = Live(_held(path, mixed, start), start.asked)
                 for found in scores:
                     found[name] = live
             case Cached() | Soup():
                 for found, log_probs in zip(scores, _computed(reference, start, used), strict=True):
                     found[name] = log_probs
             case OtherModel(path=path):
-                live = _live(_other(path, start).log_probs, start)
+                live = Live(_other(path, start), start.asked)
                 for found in scores:
                     found[name] = live
             case Frozen():
-                live = _live(_frozen(start), start)
+                live = _frozen(start)
                 for found in scores:
                     found[name] = live
             case Moving():
                 assert followers is not None
+                follower = followers[name]
                 for found in scores:
-                    found[name] = _live(followers[name].log_probs, start)
+                    found[name] = Live(follower.policy, start.asked, follower.in_its_place)
             case _:
                 raise SettingsError(f"{type(reference).__name__} is no reference that training knows how to score.")
     return scores
@@ -164,11 +180,6 @@ def bytes_beside(references: Mapping[str, Reference], start: Start) -> int:
     return total
 
 
-def _live(log_probs: Callable[[PackedBatch, Measures], LogProbs], start: Start) -> Scores:
-    """What scores with a model, and gives what is asked of references, without gradients."""
-    return torch.no_grad()(lambda batch: log_probs(batch, start.asked))
-
-
 def _other(path: str, start: Start, *, half: bool = True) -> Policy:
     return _held(path, load_model(path, trust_remote_code=start.trust_remote_code), start, half=half)
 
@@ -191,17 +202,18 @@ def _held(path: str, model: Model, start: Start, *, half: bool = True) -> Policy
     return start.sharding.shard(Policy.of(model, start.precision))
 
 
-def _frozen(start: Start) -> Callable[[PackedBatch, Measures], LogProbs]:
+def _frozen(start: Start) -> Live:
     """The policy as it is now: its fresh adapter switched off, or a copy."""
     model = start.policy.model
     if isinstance(model, PeftModel) and _is_fresh(model):
 
-        def without_adapter(batch: PackedBatch, asked: Measures) -> LogProbs:
+        @contextmanager
+        def without_adapter() -> Generator[None]:
             with evaluating(model), model.disable_adapter():
-                return start.policy.log_probs(batch, asked)
+                yield
 
-        return without_adapter
-    return _copy(start, half=start.precision == "bfloat16").log_probs
+        return Live(start.policy, start.asked, without_adapter)
+    return Live(_copy(start, half=start.precision == "bfloat16"), start.asked)
 
 
 def _copy(start: Start, *, half: bool) -> Policy:
@@ -209,7 +221,7 @@ def _copy(start: Start, *, half: bool) -> Policy:
     if start.sharding.in_step:  # what is sharded cannot be copied
         return _other(start.path, start, half=half)
     frozen = frozen_copy(start.policy.model, half=half)  # its own config: attention is chosen per config
-    return Policy(frozen, start.policy.scorer.on(frozen), start.precision)
+    return Policy(frozen, start.policy.scorer.on(frozen), start.precision, start.policy.native)
 
 
 def _is_fresh(model: PeftModel) -> bool:
