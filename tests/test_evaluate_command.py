@@ -10,8 +10,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.tiny import tiny_directory
-from truenorth import align, world
+from truenorth import align, measure, world
 from truenorth.cli import app
+from truenorth.errors import SettingsError
 from truenorth.evaluate.subject import Subject
 from truenorth.methods import recipe
 
@@ -62,6 +63,13 @@ def test_a_model_against_itself_has_moved_nowhere(given: dict[str, str]) -> None
     assert by["calibration"]["error"]["value"] == 0
     assert [found["kl"][name]["value"] for name in ("per_answer", "per_token")] == [0, 0]
     assert found["texts"]["per_token"]["change"]["value"] == 0
+
+
+def test_python_gives_what_the_command_prints(given: dict[str, str]) -> None:
+    found = numbers("--model", given["after"], "--data", given["pairs"], "--beta", "0.2")
+    assert json.loads(json.dumps(measure(given["after"], data=given["pairs"], beta=0.2).to_dict())) == found
+    with pytest.raises(SettingsError, match="Did you mean texts"):
+        measure(given["after"], txts=given["texts"])
 
 
 def test_log_probs_are_those_of_the_library_and_bytes_scale_them(given: dict[str, str]) -> None:

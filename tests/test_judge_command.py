@@ -9,7 +9,9 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from tests.tiny import tiny_directory
+from truenorth import win_rate
 from truenorth.cli import app
+from truenorth.errors import SettingsError
 from truenorth.online.sampler import Local
 
 PROMPTS = ("Who is old?", "What does Ada play?", "Where is the mill?")
@@ -70,6 +72,17 @@ def test_a_model_against_itself_is_even_and_its_answers_are_kept(models: list[st
     assert sorted(path.name for path in out.iterdir()) == sorted(names)
     for name in names[:3]:
         assert len((out / name).read_text().splitlines()) == len(PROMPTS)
+
+
+def test_python_gives_what_the_command_prints(tmp_path: Path) -> None:
+    a, b = (write(tmp_path / f"{name}.jsonl", ["The mill.", name, "here"]) for name in ("bell", "me"))
+    found = json.loads(run("--answers", a, "--against", b, "--judge", "tests.judged:length", "--json").stdout)
+    rate = win_rate(answers=a, against=b, judge="tests.judged:length")
+    written = json.loads(json.dumps(rate.to_dict()))
+    assert written == {name: found[name] for name in written}
+    assert rate.raw.value > 0.5
+    with pytest.raises(SettingsError, match="no setting 'temprature'"):
+        win_rate(answers=a, against=b, judge="tests.judged:length", temprature=1)
 
 
 class Killed(Exception):

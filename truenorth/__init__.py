@@ -9,17 +9,21 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .job import align
+    from .measuring.contest import win_rate
+    from .measuring.run import measure
     from .merging import merge
     from .models.score import score
     from .sweeps.run import sweep
 
 __version__ = "0.1.0"
-__all__ = ["align", "merge", "score", "sweep"]
+__all__ = ["align", "measure", "merge", "score", "sweep", "win_rate"]
 _HOMES = {
     "align": "truenorth.job",
+    "measure": "truenorth.measuring.run",
     "merge": "truenorth.merging",
     "score": "truenorth.models.score",
     "sweep": "truenorth.sweeps.run",
+    "win_rate": "truenorth.measuring.contest",
 }
 
 

@@ -29,10 +29,10 @@ def evaluate_command(given: Given, *, as_json: bool) -> None:
     with watching(Console(stderr=True)) as watch:
         watch.stage("loading torch")
         from .commands import quiet_libraries
-        from .measuring.run import measure
+        from .measuring.run import findings
 
         quiet_libraries()
-        found = measure(asked, watch)
+        found = findings(asked, watch)
         if out is not None:
             from .evaluate.findings_page import write_page
             from .files import write_json

@@ -1,12 +1,15 @@
 """All that `truenorth evaluate` measures, part by part; what lies on disk already is not computed again."""
 
+from pathlib import Path
+from typing import Any
+
 from ..data.cache import cache_folder
 from ..data.tokens import TokenizedRows
-from ..errors import ModelError
+from ..errors import ModelError, SettingsError, did_you_mean
 from ..evaluate.findings import Findings
 from ..evaluate.forgetting import Texts, bytes_of, texts_of
 from ..evaluate.held_out_rows import read_texts
-from ..evaluate.progress import Watch
+from ..evaluate.progress import Silent, Watch
 from ..evaluate.subject import Subject
 from ..judge import judge_of
 from ..models.load import config_of, context_of, load_tokenizer
@@ -17,8 +20,23 @@ from .ranked import of_judge, of_language_model
 from .tasks import results
 
 
-def measure(asked: Asked, watch: Watch) -> Findings:
-    """Measure what is asked. Raises DataError, ModelError or SettingsError for what cannot be."""
+def measure(model: str | Path, *, watch: Watch | None = None, **what: Any) -> Findings:
+    """What `truenorth evaluate` measures of a model; `what` are its flags, as the settings of `Asked`.
+
+    Raises SettingsError, ModelError or DataError for what is not there or does not fit, before a model is loaded.
+
+    measure("runs/exo/final", reference="my-sft", data=["held_out.jsonl"], texts="texts.jsonl").to_dict()
+    """
+    if unknown := sorted(set(what) - set(Asked.model_fields)):
+        raise SettingsError(f"measure has no {unknown[0]!r}.{did_you_mean(unknown[0], Asked.model_fields)}")
+    many: dict[str, Any] = {n: (what[n],) for n in ("data", "tasks") if isinstance(what.get(n), str)}
+    asked = Asked(model=str(model), **{**what, **many})
+    asked.check()
+    return findings(asked, watch or Silent())
+
+
+def findings(asked: Asked, watch: Watch) -> Findings:
+    """What was asked, measured. Raises DataError, ModelError or SettingsError for what cannot be."""
     if not asked.is_judge:
         return _of_language_model(asked, watch)
     watch.stage(f"loading {asked.model}")
