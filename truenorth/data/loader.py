@@ -31,11 +31,68 @@ class StepSource(Protocol):
         ...
 
 
+class PlannedSteps(StepSource, Protocol):
+    """Steps whose rows are all there before the first one is taken."""
+
+    batch_size: int  # most prompts that go through the policy before their gradients are used
+
+    @property
+    def sentence(self) -> str:
+        """What the run goes through, in words."""
+        ...
+
+    def used(self) -> npt.NDArray[np.int64]:
+        """Every row that some step takes, once, in the order of the data."""
+        ...
+
+    def largest(self, *, budget: int) -> PackedBatch:
+        """A micro-batch as large as any of the run."""
+        ...
+
+
+class Passes:
+    """Rows again and again, each pass over them in a fresh order.
+
+    `shares` says how often a pass takes each row: 0.5 every second time on average, 2 twice. Orders are functions of
+    `seed`, the pass and `stream`: other streams have other orders, and stream 0 those of no stream.
+    """
+
+    def __init__(self, shares: npt.NDArray[np.float64], *, seed: int, stream: int = 0) -> None:
+        self.shares, self.seed, self.stream = shares, seed, stream
+        self._order = lru_cache(maxsize=2)(self._shuffled)
+        self.length = len(self._order(0))  # the same in every pass
+
+    def _shuffled(self, number: int) -> npt.NDArray[np.int64]:
+        """[length] the places of one pass, in its order."""
+        draw = np.random.default_rng([self.seed, number, self.stream])
+        whole = np.floor(self.shares).astype(np.int64)
+        repeated = np.repeat(np.arange(len(self.shares)), whole)
+        parts = [repeated]
+        for share in np.unique(self.shares - whole):  # of rows with one fractional share, that many
+            if share > 0:
+                group = np.flatnonzero(self.shares - whole == share)
+                parts.append(draw.choice(group, round(float(share) * len(group)), replace=False))
+        return draw.permutation(np.concatenate(parts))
+
+    def taken(self, first: int, last: int) -> list[int]:
+        """The rows from the `first` one that is taken up to the `last`, not included."""
+        places = (divmod(place, self.length) for place in range(first, last))
+        return [int(self._order(number)[place]) for number, place in places]
+
+    def used(self, last: int) -> npt.NDArray[np.int64]:
+        """Every row among the first `last` that are taken, once, in the order of the data."""
+        taken = np.zeros(len(self.shares), np.bool_)
+        for number in range(-(-last // self.length)):
+            taken[self._order(number)[: last - number * self.length]] = True
+            if taken.all():
+                break
+        return np.flatnonzero(taken)
+
+
 class Steps:
     """Rows in a fresh order each epoch, `batch_size` prompts a step. The last step takes what is left.
 
-    `rows.shares` says how often an epoch takes each row: 0.5 every second time on average, 2 twice.
-    Raises DataError if they take none.
+    `rows.shares` says how often an epoch takes each row. Raises DataError if they take none.
     """
 
     def __init__(
@@ -48,9 +105,8 @@ class Steps:
         max_steps: int | None = None,
     ) -> None:
         self.rows, self.batch_size, self.seed = rows, batch_size, seed
-        self.shares = rows.shares
-        self._order = lru_cache(maxsize=2)(self._shuffled)
-        self.epoch_length = len(self._order(0))  # the same in every epoch, see _shuffled
+        self._passes = Passes(rows.shares, seed=seed)
+        self.epoch_length = self._passes.length
         if not self.epoch_length:
             raise DataError(
                 f"the shares take no row of the {len(rows)}: the largest is {rows.shares.max():g}. "
@@ -60,32 +116,17 @@ class Steps:
         self.prompts = max(1, prompts) if max_steps is None else max_steps * batch_size
         self.count = -(-self.prompts // batch_size)
 
-    def _shuffled(self, epoch: int) -> np.ndarray:
-        """[epoch_length] the rows of one epoch, in its order."""
-        draw = np.random.default_rng([self.seed, epoch])
-        whole = np.floor(self.shares).astype(np.int64)
-        repeated = np.repeat(np.arange(len(self.rows)), whole)
-        parts = [repeated]
-        for share in np.unique(self.shares - whole):  # of rows with one fractional share, that many
-            if share > 0:
-                group = np.flatnonzero(self.shares - whole == share)
-                parts.append(draw.choice(group, round(float(share) * len(group)), replace=False))
-        return draw.permutation(np.concatenate(parts))
+    @property
+    def sentence(self) -> str:
+        return f"{len(self.rows):,} rows, {self.count:,} steps of {self.batch_size} prompts."
 
     def indices(self, step: int) -> list[int]:
         """The rows of step `step`, 0-based."""
-        first, last = step * self.batch_size, min((step + 1) * self.batch_size, self.prompts)
-        places = (divmod(place, self.epoch_length) for place in range(first, last))
-        return [int(self._order(epoch)[place]) for epoch, place in places]
+        return self._passes.taken(step * self.batch_size, min((step + 1) * self.batch_size, self.prompts))
 
     def used(self) -> npt.NDArray[np.int64]:
         """Every row that some step takes, once, in the order of the data."""
-        taken = np.zeros(len(self.rows), np.bool_)
-        for epoch in range(-(-self.prompts // self.epoch_length)):
-            taken[self._order(epoch)[: self.prompts - epoch * self.epoch_length]] = True
-            if taken.all():
-                break
-        return np.flatnonzero(taken)
+        return self._passes.used(self.prompts)
 
     def batches(self, step: int, *, budget: int, part: int = 0, parts: int = 1) -> list[PackedBatch]:
         """The micro-batches of step `step`, of at most `budget` tokens each, the largest first.
@@ -96,16 +137,20 @@ class Steps:
 
     def largest(self, *, budget: int) -> PackedBatch:
         """A micro-batch as large as any of the run: the longest row, and whatever fills the budget best beside it."""
-        used = self.used()
-        by_length = used[np.argsort(-self.rows.lengths[used], kind="stable")]
-        alike = by_length[self.rows.candidates[by_length] == self.rows.candidates[by_length[0]]]
-        falling = -self.rows.lengths[alike]
-        chosen, at, room = list[int](), 0, budget
-        while at < len(alike) and len(chosen) < self.batch_size:
-            chosen.append(int(alike[at]))
-            room += int(falling[at])
-            at = max(at + 1, int(np.searchsorted(falling, -room)))  # the next one that fits, the longest of them
-        return packed(self.rows, chosen)
+        return largest(self.rows, self.used(), self.batch_size, budget=budget)
+
+
+def largest(rows: TokenizedRows, used: npt.NDArray[np.int64], most: int, *, budget: int) -> PackedBatch:
+    """Of the rows `used`, up to `most`: the longest one, and whatever fills the budget best beside it."""
+    by_length = used[np.argsort(-rows.lengths[used], kind="stable")]
+    alike = by_length[rows.candidates[by_length] == rows.candidates[by_length[0]]]
+    falling = -rows.lengths[alike]
+    chosen, at, room = list[int](), 0, budget
+    while at < len(alike) and len(chosen) < most:
+        chosen.append(int(alike[at]))
+        room += int(falling[at])
+        at = max(at + 1, int(np.searchsorted(falling, -room)))  # the next one that fits, the longest of them
+    return packed(rows, chosen)
 
 
 def packed(rows: TokenizedRows, places: Sequence[int]) -> PackedBatch:

@@ -156,6 +156,11 @@ class TokenizedRows(Sequence[TokenizedRow]):
             wins=None if (wins := value["wins"].as_py()) is None else tuple(map(tuple, wins)),
         )
 
+    def origins(self) -> Iterator[tuple[str, int]]:
+        """[R] file and 1-based row that each was made of, without its tokens."""
+        for block in self._scanned(self._blocks):
+            yield from zip(block.column("file").to_pylist(), block.column("row").to_pylist(), strict=True)
+
     @property
     def longest(self) -> int:
         """Tokens of the longest prompt with one response, or with both where their orders are read."""

@@ -18,10 +18,30 @@ from ..optim.update import Update
 from ..processes import Processes
 from . import checkpoint
 from .checkpoint import Progress
+from .metrics import Metrics
 from .step import NotFinite, Player, Scores, train_step
 
 Record = Mapping[str, float | str]
 SAME_WISH = 1.0  # seconds
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a step did."""
+
+    metrics: Sequence[Metrics]  # each player's
+    prompts: int  # that weigh something
+    tokens: int  # input tokens that went through the policy
+    further: Mapping[str, float] = field(default_factory=dict[str, float])  # to log besides
+
+
+def one_step(players: Sequence[Player], plan: "Plan", progress: Progress) -> Taken:
+    """An optimizer step on the rows of the step that follows `progress`."""
+    data = plan.processes.data
+    batches = plan.steps.batches(progress.step, budget=progress.budget, part=data.rank, parts=data.size)
+    tokens = sum(data.gather(sum(len(batch.tokens) for batch in batches if not batch.filler)))
+    metrics = train_step(players, batches, plan.references, data)
+    return Taken(metrics, metrics[0].prompts, tokens)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +58,7 @@ class Plan:
     evaluate: Callable[[], Mapping[str, float]] | None = None  # metrics of held-out rows, under the same names
     before_step: Callable[[int], Record | None] = lambda _: None  # given the steps taken; a round is made here
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
+    take: Callable[[Sequence[Player], "Plan", Progress], Taken] = one_step  # takes a step; raises NotFinite
     stop_after: int | None = None  # leave after this step, as if interrupted
     processes: Processes = field(default_factory=Processes)
 
@@ -89,18 +110,15 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
     for player in players:
         for group in player.optimizer.param_groups:
             group["lr"] = rate * group.get("rate_scale", 1.0)
-    data = plan.processes.data
-    batches = plan.steps.batches(progress.step, budget=progress.budget, part=data.rank, parts=data.size)
-    tokens = sum(data.gather(sum(len(batch.tokens) for batch in batches if not batch.filler)))
     try:
-        metrics = train_step(players, batches, plan.references, data)
+        taken = plan.take(players, plan, progress)
     except NotFinite as problem:
         raise _with_rows(problem, plan, progress.step + 1) from problem
     progress = replace(
         progress,
         step=progress.step + 1,
-        prompts=progress.prompts + metrics[0].prompts,
-        tokens=progress.tokens + tokens,
+        prompts=progress.prompts + taken.prompts,
+        tokens=progress.tokens + taken.tokens,
         seconds=progress.seconds + time.perf_counter() - began,
     )
     for player in players:
@@ -108,10 +126,10 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
             follower.after_step(progress.step)
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
     record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
-    for i, metric in enumerate(metrics):
+    for i, metric in enumerate(taken.metrics):
         prefix = "" if i == 0 else f"player-{i}/"
         record |= {prefix + name: value for name, value in metric.means().items()}
-    write(record)
+    write(record | taken.further)
     return progress
 
 

@@ -1,6 +1,6 @@
 """What is logged of a step, summed on the device: one transfer per step, none per micro-batch."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ class Metrics:
     rewards/accuracies                share of the rejected that the chosen one beats; equal rewards count half, and
                                       responses that the data score as high as the chosen one do not count
     logps/chosen, logps/rejected      nats per response
+    logps/sample                      the same of what was drawn beside the compared responses
     kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
                                       not write it is a drift and can be negative
     lengths/chosen, lengths/rejected  tokens
@@ -58,11 +59,17 @@ class Metrics:
         """The sums of all processes of `group`. Waits for the device and for the processes, once."""
         if group.size == 1:
             return self
-        whole = Metrics()
-        whole.grad_norm = self.grad_norm
         names = list(self.sums)
         values = torch.stack([self.sums[name] for name in names]).double().cpu() if names else torch.zeros(0)
-        for sums in group.gather(dict(zip(names, values, strict=True))):
+        whole = Metrics.together(group.gather(dict(zip(names, values, strict=True))))
+        whole.grad_norm = self.grad_norm
+        return whole
+
+    @classmethod
+    def together(cls, parts: Iterable[Mapping[str, Tensor]]) -> "Metrics":
+        """The metrics of all prompts, from the sums of each part of them."""
+        whole = cls()
+        for sums in parts:
             for name, value in sums.items():
                 whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + value
         return whole
@@ -144,6 +151,8 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
         metrics["degrees/accuracy"] = (logits.argmax(-1) == levels).float().mean((1, 2))
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
+    for role, further in candidates.roles.items():
+        metrics[f"logps/{role}"] = further.policy.total.mean(1)
     if objective.score_head is not None:  # there are no log-probs
         return {name: values for name, values in metrics.items() if not name.startswith("logps/")}
     return metrics

@@ -60,6 +60,17 @@ def train_step(
     so how they are split does not matter. Raises NotFinite, in every process and before any optimizer is touched, if a
     loss or a gradient is not. Waits for the device once, when all but the optimizers' work is on its way.
     """
+    metrics = gradients(players, batches, references, group)
+    for player in players:
+        player.optimizer.step()
+        player.optimizer.zero_grad(set_to_none=True)
+    return [metric.over(group) for metric in metrics]
+
+
+def gradients(
+    players: Sequence[Player], batches: Sequence[PackedBatch], references: Mapping[str, Scores], group: Group = ALONE
+) -> list[Metrics]:
+    """Leave `train_step`'s gradients with the parameters, clipped; this process's part of each player's metrics."""
     device = players[0].parameters[0].device
     weight = sum(group.gather(_total_weight(batches)))
     weight = weight or 1.0  # rows that all weigh nothing: a loss and a gradient of 0
@@ -86,10 +97,7 @@ def train_step(
     losses = to_host(metrics, [found for _, found in checked])
     rows = [row for batch, _ in checked for row in batch.rows]
     _refuse_not_finite(rows, losses, metrics, group)
-    for player in players:
-        player.optimizer.step()
-        player.optimizer.zero_grad(set_to_none=True)
-    return [metric.over(group) for metric in metrics]
+    return metrics
 
 
 def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str, Scores]) -> list[Candidates]:
