@@ -87,7 +87,8 @@ def check_part(settings: DataSettings, part: Part, lines_before: int, layout: La
     places, dropped = list[int](), list[bool]()
     for row, result in comparisons(part, lines_before, layout):
         if isinstance(result, Comparison):
-            _must_fit(result, settings)
+            if text := too_many(result, settings):
+                raise DataError(text)
             if not result.all_tied:  # a tie contradicts nothing
                 repeats.add(len(places), result)
         found = problems_of(result, settings.needs) if isinstance(result, Comparison) else [result]
@@ -102,8 +103,6 @@ def _surveyed(
     sources: Sources, settings: DataSettings, workers: Workers, tell: Said
 ) -> tuple[tuple[Layout, ...], list[int]]:
     """One layout per source, each of which can serve the method, and the lines before each part in its file."""
-    needs = settings.needs
-    numbers = [name for name in needs.columns if name != "label"]
     prompt, answers = columns_of_texts(settings.columns)
     totals, lines_before = [Survey(path) for path, _ in sources], list[int]()
     file, lines = "", 0
@@ -121,13 +120,18 @@ def _surveyed(
         file, lines = part.file, lines + count
         totals[part.source].add(found)
         tell(f"looking for the layout, {totals[part.source].rows:,} rows")
-    layouts = list[Layout]()
-    for (path, _), total in zip(sources, totals, strict=True):
-        layout = layout_of(total, columns=settings.columns, candidates=needs.candidates, numbers=numbers)
-        layout = used_by(layout, needs, settings.pairing)
-        _must_serve(layout, path, needs)
-        layouts.append(layout)
+    layouts = (layout_for(total, path, settings) for (path, _), total in zip(sources, totals, strict=True))
     return tuple(layouts), lines_before
+
+
+def layout_for(found: Survey, path: str, settings: DataSettings) -> Layout:
+    """The layout of surveyed rows, as they reach the method. Raises DataError where none can serve it."""
+    needs = settings.needs
+    numbers = [name for name in needs.columns if name != "label"]
+    layout = layout_of(found, columns=settings.columns, candidates=needs.candidates, numbers=numbers)
+    layout = used_by(layout, needs, settings.pairing)
+    _must_serve(layout, path, needs)
+    return layout
 
 
 def _survey_part(prompt: str, answers: Sequence[str], part: Part) -> tuple[Survey, int]:
@@ -176,23 +180,24 @@ def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
             raise DataError(f"The method reads the column {name}, and {path} has none. {remedy}")
 
 
-def _must_fit(comparison: Comparison, settings: DataSettings) -> None:
-    """Raise DataError where a row has more answers than the method takes, and nothing says what to do with them."""
+def too_many(comparison: Comparison, settings: DataSettings) -> str:
+    """What to do where a row has more answers than the method takes, and nothing says which count; else empty."""
     k, most = len(comparison.responses), settings.needs.candidates[1]
     most = 2 if settings.needs.unpaired else most  # a pair is two single answers
     if most is None or k <= most:
-        return
+        return ""
     place = f"{comparison.file}, row {comparison.row} has {k} answers"
     if most == 1:
-        raise DataError(
+        return (
             f"{place}, and the method takes one. Name its column, for instance --columns response=chosen, or take the "
             "method sft_chosen, which learns the best answer of each row."
         )
-    if settings.pairing == "none":
-        raise DataError(
-            f"{place}, and the method takes {_taken(settings.needs)}. Choose a pairing: best_vs_each (the best "
-            f"against each other, {k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
-        )
+    if settings.pairing != "none":
+        return ""
+    return (
+        f"{place}, and the method takes {_taken(settings.needs)}. Choose a pairing: best_vs_each (the best "
+        f"against each other, {k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
+    )
 
 
 def _taken(needs: Needs) -> str:

@@ -81,6 +81,13 @@ def _hash(*parts: str) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
+def hashes_of(comparison: Comparison) -> tuple[int, int]:
+    """64 bits each that stand for the prompt with its answers in any order, and for what is said of them."""
+    prompt, answers = _canonical(comparison.prompt), [_canonical(text) for text in comparison.responses]
+    label = str(comparison.columns.get("label", ""))
+    return _hash(prompt, *sorted(answers)), _hash(prompt, *answers, label)
+
+
 class Repeats:
     """Finds rows that say the same as others, or the opposite, from 24 bytes a row.
 
@@ -99,11 +106,10 @@ class Repeats:
 
     def add(self, ordinal: int, comparison: Comparison) -> None:
         """Remember the row with this place among all rows."""
-        prompt, answers = _canonical(comparison.prompt), [_canonical(text) for text in comparison.responses]
-        label = str(comparison.columns.get("label", ""))
+        question, verdict = hashes_of(comparison)
         self._ordinals.append(ordinal)
-        self._questions.append(_hash(prompt, *sorted(answers)))
-        self._verdicts.append(_hash(prompt, *answers, label))
+        self._questions.append(question)
+        self._verdicts.append(verdict)
 
     @classmethod
     def together(cls, parts: Iterable["Repeats"], starts: Iterable[int]) -> "Repeats":

@@ -60,6 +60,9 @@ REASONS: Mapping[str, Reason] = {
     "score_against_label": Reason("the rejected answer has the higher score"),
     "missing_value": Reason("the row lacks a score or column that the method reads", trainable=False),
     "too_few_answers": Reason("the row has fewer answers than the method compares", trainable=False),
+    "too_many_answers": Reason(
+        "the row has more answers than the method takes, and no pairing says which count", trainable=False
+    ),
     "unwanted_answer": Reason("the answer's label is 0, and the method takes every answer as a good one"),
     "tie": Reason("all scores or ranks are equal", default="drop", setting="ties"),
     "tied_pair": Reason(
