@@ -80,7 +80,7 @@ def alike(ours: TokenizedRow, theirs: TokenizedRow) -> bool:
         (GOOD, {}),
         ([{"prompt": "hi", "responses": list("abc"), "scores": [1, 3, 2]}] * 2, {"pairing": "all_pairs"}),
         (GOOD, {"needs": Needs(candidates=(1, 1), columns=("label",))}),
-        ([{"prompt": "so", "chosen": "a", "rejected": "b", "score_chosen": 1, "score_rejected": 1}, *GOOD], {}),
+        ([row | {"score_chosen": i % 2, "score_rejected": 0} for i, row in enumerate(GOOD)], {}),
     ],
 )
 def test_rows_of_a_stream_are_those_of_the_file(
