@@ -38,8 +38,8 @@ class Follower(abc.ABC):
         self.every, self.share = moving.every, moving.share
 
     def after_step(self, step: int) -> None:
-        """Move if it is time, after optimizer step number `step`, the first being 1."""
-        if step % self.every == 0:
+        """Move if it is time, after optimizer step number `step`, the first being 1; before it nothing has moved."""
+        if step > 0 and step % self.every == 0:
             self.move()
 
     @abc.abstractmethod
