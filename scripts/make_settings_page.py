@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from truenorth.chase import Chase
 from truenorth.completions import Completions, ServerSettings
 from truenorth.flags import FLAGS
 from truenorth.methods import METHODS, describe
@@ -78,9 +79,10 @@ def _recipe() -> Iterator[str]:
         own = (row for row in table(find(path)) if row["name"] not in Update.model_fields)
         yield from (_row(f"update.{row['name']}", "recipe", row, only=name) for row in own)
     yield from (_row(f"schedule.{row['name']}", "recipe", row) for row in table(Rounds))
+    yield from (_row(f"chase.{row['name']}", "recipe", row) for row in table(Chase))
     for name in METHODS:
         for row in describe(name)["settings"]:
-            if row["name"].startswith("schedule."):
+            if row["name"].startswith(("schedule.", "chase.")):
                 continue
             changed = row["name"].startswith("update.") and row["source"] != "ours"
             path = row["name"] if row["name"].startswith("update.") else f"objective.{row['name']}"

@@ -1,8 +1,8 @@
 """A run from end to end: rows, model, references, steps, and what comes out."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
 from .errors import CheckpointError
-from .evaluate.preferences import held_out
+from .evaluate.preferences import each_held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .models.load import config_of, context_of, load_tokenizer
@@ -31,8 +31,9 @@ from .run import DataSource, Run
 from .session import Session, begin, first_step
 from .train import checkpoint
 from .train.checkpoint import Progress
-from .train.loop import Plan, train
+from .train.loop import Plan, by_player, train
 from .train.run_directory import RunDirectory, check_directory, identity
+from .train.step import Player
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +168,16 @@ def _train(ready: Ready, watch: Watch) -> Result:
     torch.manual_seed(run.seed + session.data.rank)  # of dropout, which differs with the rows
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
     if last is not None:
-        progress = checkpoint.restore(last, [session.player], world)
+        progress = checkpoint.restore(last, session.players, world)
         watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")
     watch.total_steps(session.steps.count)
     watch.stage("training")
-    outcome = train([session.player], _plan(run, recipe, session, directory=directory, watch=watch), progress)
+    outcome = train(session.players, _plan(run, recipe, session, directory=directory, watch=watch), progress)
     if outcome.interrupted:
         return Result(run.out, None, interrupted=True, summary={})
     watch.stage("writing the model and the report")
-    after = _held_out(session)
+    session = replace(session, players=outcome.players)
+    after = _held_out(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     if recipe.schedule is not None:
         spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
@@ -244,7 +246,7 @@ def _before(
     watch.stage("answering and scoring before training")
     found = {
         "step0": None if check is None else asdict(check),
-        "held_out": _held_out(session),
+        "held_out": _held_out(session, session.players),
         "answers": sample(),
         "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."] * bool(session.policy.scorer.fallback)
         + ["The head that tells how much was deleted was trained beside the model and is not part of it."]
@@ -254,13 +256,13 @@ def _before(
     return found
 
 
-def _held_out(session: Session) -> dict[str, float]:
+def _held_out(session: Session, players: Sequence[Player]) -> dict[str, float]:
     """Metrics of the held-out rows, none where there are no such rows."""
     if session.held_out is None:
         return {}
     with evaluating(session.policy.model):
         rows, references = session.held_out, session.held_out_references
-        return held_out(session.player, rows, references, budget=session.budget, group=session.data)
+        return by_player(each_held_out(players, rows, references, budget=session.budget, group=session.data))
 
 
 def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
@@ -273,7 +275,7 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         save_every=run.save_every or selfplay.steps_of_round(session) or quarter,
         keep_checkpoints=run.keep_checkpoints,
         eval_every=run.eval_every or quarter,
-        evaluate=None if session.held_out is None else lambda: _held_out(session),
+        evaluate=None if session.held_out is None else lambda players: _held_out(session, players),
         before_step=lambda step: selfplay.told(session, step),
         watch=watch.logged,
         processes=session.sharding.processes,

@@ -21,6 +21,7 @@ PARTS = {
     "update": "truenorth.optim.update",
     "references": "truenorth.models.references",
     "schedule": "truenorth.schedule",
+    "chase": "truenorth.chase",
 }
 MERGING = "truenorth.methods.online_merging"
 
@@ -131,7 +132,9 @@ def check_key(key: str, method: str) -> None:
         known = fields_in(module, method)
         if rest and rest[0] not in (*known, *_of_merging()):
             raise SettingsError(_unknown(key, rest[0], known, of=method))
-    elif head in ("update", "schedule") and rest and rest[0] not in (known := ["kind", *fields_in(PARTS[head])]):
+    elif (
+        head in PARTS.keys() - {"references"} and rest and rest[0] not in (known := ["kind", *fields_in(PARTS[head])])
+    ):
         raise SettingsError(_unknown(key, rest[0], known))
     elif head not in (heads := [*fields_in("truenorth.recipe", "Recipe"), "run"]):
         raise SettingsError(

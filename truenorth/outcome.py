@@ -94,7 +94,7 @@ def summarise(
         "processes": session.sharding.processes.world.size,
         "layout": str(session.sharding.sizes),
         "parameters": sum(p.numel() for p in parameters),
-        "trainable_parameters": sum(p.numel() for p in session.player.parameters),
+        "trainable_parameters": sum(p.numel() for player in session.players for p in player.parameters),
         "device": torch.cuda.get_device_name()
         if session.policy.device.type == "cuda"
         else platform.processor() or "cpu",

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal, TypeVar
 from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
+from .chase import Chase
 from .data.tokens import Ends
 from .errors import SettingsError
 from .models.references import COMPUTED_BEFORE, REFERENCES, Cached, Moving, Reference
@@ -89,9 +90,20 @@ class Objective(Part, abc.ABC):
         """What gives scores in place of the policy's totals: a judge is trained, and no policy. None: log-probs."""
         return None
 
+    @property
+    def slow(self) -> "Objective | None":
+        """The loss of the slow one of two modules that chase each other, where this is the fast one's, and the other
+        way round. None: one module is trained."""
+        return None
+
     @abc.abstractmethod
     def __call__(self, candidates: Candidates) -> Tensor:
         """[B] nats, one loss per prompt."""
+
+    def base_loss(self, candidates: Candidates) -> Tensor | None:
+        """[B] the loss without what ties it to a peer, by which two modules are compared; None: it sees none."""
+        del candidates
+        return None
 
     @abc.abstractmethod
     def implicit_rewards(self, candidates: Candidates) -> Tensor:
@@ -118,6 +130,7 @@ def _part(base: type[T], kinds: Mapping[str, str], value: Any) -> Any:
     return build(base, value, kinds) if isinstance(value, Mapping) else value
 
 
+PEER = "peer"  # the reference that each of two modules is to the other
 AnyReference = Annotated[SerializeAsAny[Reference], BeforeValidator(partial(_part, Reference, REFERENCES))]
 AnyUpdate = Annotated[SerializeAsAny[Update], BeforeValidator(partial(_part, Update, UPDATES))]
 # A short `kind` of an objective is a name of truenorth.methods, a floor above; `methods.load` resolves it.
@@ -132,10 +145,25 @@ class Recipe(Settings):
     references: dict[str, AnyReference] = Field(default_factory=dict[str, AnyReference])
     update: AnyUpdate = Field(default=AdamW())
     schedule: Rounds | None = Field(default=None, description="rounds of self-play; none: all rows are there before")
+    chase: Chase | None = Field(default=None, description="two modules that see each other; none: one is trained")
+
+    @model_validator(mode="after")
+    def _modules_fit(self) -> "Recipe":
+        """One or two modules, as the objective says."""
+        name = self.objective.name
+        if self.objective.slow is None and self.chase is not None:
+            raise SettingsError(f"{name} trains one module: nothing chases it. Take `chase` out, or take ofs_dpo.")
+        if self.objective.slow is not None and self.chase is None:
+            raise SettingsError(f"{name} trains two modules, a fast and a slow one. Give the recipe a `chase`: {{}}.")
+        if self.chase is not None:
+            _refuse_what_two_cannot_share(self.schedule, self.update, self.references)
+        return self
 
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":
         name, reads, given = self.objective.name, set(self.objective.references), set(self.references)
+        if self.chase is not None:
+            reads -= {PEER}  # the other module
         if missing := sorted(reads - given):
             raise SettingsError(
                 f"{name} reads the reference(s) {', '.join(missing)}, and the recipe gives "
@@ -173,6 +201,27 @@ class Recipe(Settings):
                     f"references.{name}.kind=frozen, or model with a path."
                 )
         return self
+
+
+def _refuse_what_two_cannot_share(
+    schedule: Rounds | None, update: Update, references: Mapping[str, Reference]
+) -> None:
+    """Raise SettingsError for parts of a recipe that are of one policy, where two modules are trained."""
+    if schedule is not None:
+        raise SettingsError(
+            "rounds of self-play are one policy's, and `chase` trains two modules. Take one of them out."
+        )
+    if update.merging is not None:
+        raise SettingsError(
+            f"{update.merging.kind} merges with the weights of one model, and `chase` trains two adapters. Take "
+            "update.merging out."
+        )
+    for name, reference in references.items():
+        if isinstance(reference, Moving):
+            raise SettingsError(
+                f"the reference {name} follows the policy, and `chase` trains two modules: it could not say whom it "
+                f"follows. Use --set references.{name}.kind=cached."
+            )
 
 
 def _refuse_what_rounds_cannot_bring(objective: Objective, schedule: Rounds) -> None:

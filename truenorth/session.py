@@ -1,6 +1,6 @@
 """Everything that a run holds while it trains, built once: model, player, steps, references."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -48,7 +48,7 @@ class Session:
     """A run that is ready for its next step."""
 
     policy: Policy
-    player: Player
+    players: Sequence[Player]  # the policy; of two modules that chase each other both
     steps: Steps | RoundSteps
     references: Mapping[str, Scores]  # for the rows that are trained on
     held_out: TokenizedRows | None
@@ -56,6 +56,11 @@ class Session:
     budget: int  # tokens per micro-batch
     stored_in: torch.dtype  # of the checkpoint that the policy started from
     sharding: Sharding = WHOLE
+
+    @property
+    def player(self) -> Player:
+        """The policy as it is trained."""
+        return self.players[0]
 
     @property
     def data(self) -> Group:
@@ -128,7 +133,7 @@ def begin(
         references = score_references(recipe.references, start, used, player.followers)
     return Session(
         policy=policy,
-        player=player,
+        players=[player],
         steps=steps,
         references=references[0],
         held_out=held_out,
@@ -168,7 +173,7 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
         return None
     with evaluating(session.policy.model):
         batch, precision = session.first_batch(), session.policy.precision
-        return check_first_step(session.player, batch, session.references, precision=precision)
+        return check_first_step(session.players, batch, session.references, precision=precision)
 
 
 def player_of(recipe: Recipe, policy: Policy) -> Player:
@@ -240,7 +245,7 @@ def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: St
         "references": bytes_beside(recipe.references, start),
     }
     vocabulary = base_of(model).config.get_text_config().vocab_size
-    trial = MemoryTrial(player, steps, list(model.parameters()), vocabulary, later, sharding.in_step)
+    trial = MemoryTrial([player], steps, list(model.parameters()), vocabulary, later, sharding.in_step)
     longest = int(steps.rows.lengths[steps.used()].max())
     budget = find_budget(
         trial,

@@ -151,7 +151,7 @@ def test_a_step_whose_rows_weigh_nothing_changes_nothing(name):
 def test_the_first_step_is_what_theory_says(name):
     moving = player(name)
     (batch,) = batches_of(name, ALL)
-    found = check_first_step(moving, batch, references_of(moving.objective, [learner()]), precision="float32")
+    found = check_first_step([moving], batch, references_of(moving.objective, [learner()]), precision="float32")
     assert found.measured == pytest.approx(found.expected, abs=1e-5)
 
 

@@ -55,24 +55,24 @@ class Uncentred(Centred):
 
 
 def test_an_objective_that_couples_rows_is_checked_too() -> None:
-    found = check_first_step(player(Centred()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+    found = check_first_step([player(Centred())], BATCH, {"initial": reference(0).log_probs}, precision="float32")
     assert found is not None
     assert found.measured == pytest.approx(-0.5, abs=1e-5)
     with pytest.raises(NumericsError, match=r"Uncentred says that its loss is -1 .* computes -0\.5"):
-        check_first_step(player(Uncentred()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+        check_first_step([player(Uncentred())], BATCH, {"initial": reference(0).log_probs}, precision="float32")
 
 
 def test_the_loss_at_the_start_is_log_two() -> None:
-    found = check_first_step(player(DPO()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+    found = check_first_step([player(DPO())], BATCH, {"initial": reference(0).log_probs}, precision="float32")
     assert found is not None
     assert found.measured == pytest.approx(0.6931472, abs=1e-5)
 
 
 def test_a_reference_that_is_not_the_start_is_refused() -> None:
     with pytest.raises(NumericsError, match="must agree, and they differ by"):
-        check_first_step(player(DPO()), BATCH, {"initial": reference(1).log_probs}, precision="float32")
+        check_first_step([player(DPO())], BATCH, {"initial": reference(1).log_probs}, precision="float32")
 
 
 def test_a_formula_that_contradicts_its_own_theory_is_refused() -> None:
     with pytest.raises(NumericsError, match=r"Forgetful says that its loss is 0\.693147 .* computes 0\.793147"):
-        check_first_step(player(Forgetful()), BATCH, {"initial": reference(0).log_probs}, precision="float32")
+        check_first_step([player(Forgetful())], BATCH, {"initial": reference(0).log_probs}, precision="float32")

@@ -25,7 +25,7 @@ def trial_of(*, batch_size: int = 4, **changes: object) -> MemoryTrial:
     named = dict(model.named_parameters())
     player = Player(policy.log_probs, DPO(), AdamW().build(named.values()), named, max_grad_norm=1.0)
     steps = Steps(TokenizedRows.of(rows_of([(20, (10, 12))] * 8)), batch_size)
-    return MemoryTrial(player, steps, list(model.parameters()), 97, {"optimizer": 1000}, sharded=False)
+    return MemoryTrial([player], steps, list(model.parameters()), 97, {"optimizer": 1000}, sharded=False)
 
 
 def test_a_trial_leaves_no_trace() -> None:
@@ -35,14 +35,14 @@ def test_a_trial_leaves_no_trace() -> None:
     drawn = torch.random.get_rng_state()
     trial(10_000)
     assert all(torch.equal(p, old) and p.grad is None for p, old in zip(trial.parameters, before, strict=True))
-    assert not trial.player.optimizer.state
+    assert not trial.players[0].optimizer.state
     assert torch.equal(torch.random.get_rng_state(), drawn)
 
 
 def test_a_trial_with_dropout_draws_no_random_number_of_the_run() -> None:
     trial = trial_of(attention_dropout=0.5)
     drawn = torch.random.get_rng_state()
-    trial.player.named_parameters["lm_head.weight"].register_hook(lambda g: g * torch.rand_like(g))
+    trial.players[0].named_parameters["lm_head.weight"].register_hook(lambda g: g * torch.rand_like(g))
     trial(10_000)
     assert torch.equal(torch.random.get_rng_state(), drawn)
 

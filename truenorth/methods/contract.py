@@ -27,7 +27,7 @@ def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
         "year": year_of(text["paper"]),
         "needs": needs_of(objective),
         "rounds": recipe.schedule is not None,
-        "settings": table(type(objective)) + update_of(recipe, text["recipe"]) + schedule_of(recipe),
+        "settings": table(type(objective)) + update_of(recipe, text["recipe"]) + timing_of(recipe),
     }
 
 
@@ -50,7 +50,7 @@ def of_sum(recipe: "Recipe", parts: Sequence[tuple[float, Mapping[str, Any]]]) -
         "differs": "\n".join(f"{part['name']}: {part['differs']}" for _, part in parts),
         "needs": needs_of(recipe.objective),
         "rounds": recipe.schedule is not None,
-        "settings": rows + update_of(recipe, parts[0][1]["recipe"]) + schedule_of(recipe),
+        "settings": rows + update_of(recipe, parts[0][1]["recipe"]) + timing_of(recipe),
     }
 
 
@@ -58,17 +58,21 @@ WEIGHT = {"type": "number", "range": "(0, inf)", "source": "ours", "description"
 
 
 def _own_settings(part: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [row for row in part["settings"] if not row["name"].startswith(("update.", "schedule."))]
-
-
-def schedule_of(recipe: "Recipe") -> list[dict[str, Any]]:
-    """A row per setting of the rounds, none where there are no rounds."""
-    if recipe.schedule is None:
-        return []
-    defaults = recipe.schedule.model_dump(mode="json")
     return [
-        row | {"name": f"schedule.{row['name']}", "default": defaults[row["name"]]}
-        for row in table(type(recipe.schedule))
+        row for row in part["settings"] if not row["name"].startswith(("update.", *(f"{part}." for part in TIMING)))
+    ]
+
+
+TIMING = ("schedule", "chase")  # parts of a recipe that say who learns when, and that it may do without
+
+
+def timing_of(recipe: "Recipe") -> list[dict[str, Any]]:
+    """A row per setting of the rounds and of the chase, none where there are none."""
+    found = [(name, part) for name in TIMING if (part := getattr(recipe, name)) is not None]
+    return [
+        row | {"name": f"{name}.{row['name']}", "default": part.model_dump(mode="json")[row["name"]]}
+        for name, part in found
+        for row in table(type(part))
     ]
 
 

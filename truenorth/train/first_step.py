@@ -1,6 +1,6 @@
 """Before the first step: is the loss what theory says it is at policy = reference?"""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,17 +28,18 @@ class FirstStep:
 
 @torch.no_grad()
 def check_first_step(
-    player: Player, batch: PackedBatch, references: Mapping[str, Scores], *, precision: Precision
+    players: Sequence[Player], batch: PackedBatch, references: Mapping[str, Scores], *, precision: Precision
 ) -> FirstStep | None:
-    """Compare the loss of `batch` at the start with the objective's `initial_loss`. None where theory gives nothing.
+    """Compare the first player's loss of `batch` at the start with its objective's `initial_loss`. None where theory
+    gives nothing.
 
     Raises NumericsError if a log-ratio that must be zero is not, naming the row, or if the objective's loss at policy
     = reference is not what it says itself.
     """
-    batch = batch.to(player.parameters[0].device)
-    summary = summary_of([player], [batch], references, 0, ALONE)
-    candidates = replace(score([player], batch, references)[0], step=summary)
-    expected = player.objective.initial_loss(candidates)
+    objective, batch = players[0].objective, batch.to(players[0].parameters[0].device)
+    summary = summary_of(players, [batch], references, 0, ALONE)
+    candidates = replace(score(players, batch, references)[0], step=summary)
+    expected = objective.initial_loss(candidates)
     if expected is None:
         return None
     allowed = PER_TOKEN[precision] * candidates.policy.length.float().sqrt()  # [B, K]
@@ -54,8 +55,8 @@ def check_first_step(
                 "its cached log-probs are stale. Clear the cache, or give the reference by name."
             )
         drift = torch.maximum(drift, apart.max().cpu())
-    _refuse_other_theory(player.objective, candidates, expected)
-    measured = player.objective(candidates)
+    _refuse_other_theory(objective, candidates, expected)
+    measured = objective(candidates)
     return FirstStep(float(expected.mean()), float(measured.mean()), float(drift))
 
 
@@ -63,7 +64,11 @@ def _refuse_other_theory(objective: Objective, candidates: Candidates, expected:
     """Raise NumericsError unless `objective` gives `expected`, [B], where each reference is the policy itself."""
     total, tokens = candidates.policy.total, candidates.policy.tokens
     references = {name: replace(r, total=total, tokens=tokens) for name, r in candidates.references.items()}
-    same = replace(candidates, references=references)
+    roles = {
+        role: replace(of, references={name: replace(r, total=of.policy.total) for name, r in of.references.items()})
+        for role, of in candidates.roles.items()
+    }
+    same = replace(candidates, references=references, roles=roles)
     if (step := candidates.step) is not None:
         zeros = {name: torch.zeros_like(ratios) for name, ratios in step.log_ratio.items()}
         same = replace(same, step=replace(step, log_ratio=zeros))

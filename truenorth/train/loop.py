@@ -55,7 +55,7 @@ class Plan:
     save_every: int
     keep_checkpoints: int
     eval_every: int
-    evaluate: Callable[[], Mapping[str, float]] | None = None  # metrics of held-out rows, under the same names
+    evaluate: Callable[[Sequence[Player]], Mapping[str, float]] | None = None  # metrics of held-out rows, as logged
     before_step: Callable[[int], Record | None] = lambda _: None  # given the steps taken; a round is made here
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
     take: Callable[[Sequence[Player], "Plan", Progress], Taken] = one_step  # takes a step; raises NotFinite
@@ -67,6 +67,7 @@ class Plan:
 class Outcome:
     progress: Progress
     interrupted: bool
+    players: Sequence[Player]
 
 
 def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
@@ -89,19 +90,18 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
         while progress.step < plan.steps.count:
             if (record := plan.before_step(progress.step)) is not None:
                 write({"step": progress.step + 1, "seconds": round(progress.seconds, 3), **record})
-            _move_references(players, progress.step)  # only now: a round is compared with what it was trained against
             progress = _step(players, plan, progress, write)
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
-                write({"step": progress.step, "split": "eval", **plan.evaluate()})
+                write({"step": progress.step, "split": "eval", **plan.evaluate(players)})
             stopping = world.any(interrupted()) or progress.step == plan.stop_after
             if last or stopping or progress.step % plan.save_every == 0:
                 if world.first:
                     os.fsync(lines.fileno())
                 checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints, world=world)
             if stopping and not last:
-                return Outcome(progress, interrupted=True)
-    return Outcome(progress, interrupted=False)
+                return Outcome(progress, interrupted=True, players=players)
+    return Outcome(progress, interrupted=False, players=players)
 
 
 def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Callable[[Record], None]) -> Progress:
@@ -122,13 +122,22 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
         tokens=progress.tokens + taken.tokens,
         seconds=progress.seconds + time.perf_counter() - began,
     )
+    for player in players:
+        for follower in player.followers.values():
+            follower.after_step(progress.step)
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
     record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
-    for i, metric in enumerate(taken.metrics):
-        prefix = "" if i == 0 else f"player-{i}/"
-        record |= {prefix + name: value for name, value in metric.means().items()}
-    write(record | taken.further)
+    write(record | by_player([metric.means() for metric in taken.metrics]) | dict(taken.further))
     return progress
+
+
+def by_player(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Each player's metrics in one record: the first one's under their names, `player-1/` before those of the next.
+
+    >>> by_player([{"loss": 0.5}, {"loss": 0.6}])
+    {'loss': 0.5, 'player-1/loss': 0.6}
+    """
+    return {f"player-{i}/" * (i > 0) + name: value for i, one in enumerate(found) for name, value in one.items()}
 
 
 def _with_rows(problem: NotFinite, plan: Plan, step: int) -> NumericsError:

@@ -1,6 +1,6 @@
 """The largest micro-batch tried with all that will be in memory beside it, leaving no trace."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
@@ -16,14 +16,14 @@ from .step import Player
 
 @dataclass(slots=True)
 class MemoryTrial:
-    """A forward and backward pass of the largest micro-batch, as in the middle of a run.
+    """A forward and backward pass of the largest micro-batch by all players, as in the middle of a run.
 
     Gradients of an earlier micro-batch are there if a step has several. `later` is what else will be: on a GPU as much
     memory is held meanwhile. Weights, gradients, the optimizer's state and the random numbers are afterwards as they
     were.
     """
 
-    player: Player
+    players: Sequence[Player]
     steps: Steps
     parameters: list[nn.Parameter]  # of the whole policy
     vocabulary: int
@@ -34,27 +34,29 @@ class MemoryTrial:
     def __call__(self, budget: int) -> Bytes:
         """Bytes by part at the peak, none if sharded. Raises torch.cuda.OutOfMemoryError where it does not fit."""
         batch = self.steps.largest(budget=budget)
-        device = self.player.parameters[0].device
+        trained = [parameter for player in self.players for parameter in player.parameters]
+        device = trained[0].device
         count = nullcontext() if self.sharded else counting(self.parameters, vocabulary=self.vocabulary)
         try:
             with _held(sum(self.later.values()), device), _random_numbers_kept(device), count as ledger:
                 if batch.prompts < self.steps.batch_size:
-                    for parameter in self.player.parameters:
+                    for parameter in trained:
                         parameter.grad = torch.empty_like(parameter).zero_()  # zeros would take no memory yet
                     if ledger is not None:
-                        ledger.own("gradients", [p.grad for p in self.player.parameters if p.grad is not None])
+                        ledger.own("gradients", [p.grad for p in trained if p.grad is not None])
                 self._pass(batch)
         finally:
-            self.player.optimizer.zero_grad(set_to_none=True)
+            for player in self.players:
+                player.optimizer.zero_grad(set_to_none=True)
         found = {} if ledger is None else ledger.peak
         self.parts = {**found, **self.later}
         return found
 
     def _pass(self, batch: PackedBatch) -> None:
         try:
-            found = self.player.log_probs(batch)
-            read = found.total.new_zeros(()) if found.degrees is None else found.degrees.sum()
-            (found.total.sum() + read).backward()
+            found = [player.log_probs(batch) for player in self.players]
+            read = [part.degrees.sum() for part in found if part.degrees is not None]
+            torch.stack([*(part.total.sum() for part in found), *read]).sum().backward()
         except torch.cuda.OutOfMemoryError as error:
             if not self.sharded:
                 raise
