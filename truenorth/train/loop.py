@@ -56,6 +56,8 @@ class Plan:
     keep_checkpoints: int
     eval_every: int
     evaluate: Callable[[Sequence[Player]], Mapping[str, float]] | None = None  # metrics of held-out rows, as logged
+    # Given the steps taken and whether someone wants to stop: whether there is a next step, whose rows it waits for.
+    wait: Callable[[int, Callable[[], bool]], bool] = lambda _, __: True
     before_step: Callable[[int], Record | None] = lambda _: None  # given the steps taken; a round is made here
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
     take: Callable[[Sequence[Player], "Plan", Progress], Taken] = one_step  # takes a step; raises NotFinite
@@ -87,7 +89,14 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
             lines.flush()
             plan.watch(record)
 
-        while progress.step < plan.steps.count:
+        def keep() -> int:
+            if world.first:
+                os.fsync(lines.fileno())
+            checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints, world=world)
+            return progress.step
+
+        kept = progress.step
+        while progress.step < plan.steps.count and plan.wait(progress.step, interrupted):
             if (record := plan.before_step(progress.step)) is not None:
                 write({"step": progress.step + 1, "seconds": round(progress.seconds, 3), **record})
             progress = _step(players, plan, progress, write)
@@ -96,12 +105,15 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
                 write({"step": progress.step, "split": "eval", **plan.evaluate(players)})
             stopping = world.any(interrupted()) or progress.step == plan.stop_after
             if last or stopping or progress.step % plan.save_every == 0:
-                if world.first:
-                    os.fsync(lines.fileno())
-                checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints, world=world)
+                kept = keep()
             if stopping and not last:
                 return Outcome(progress, interrupted=True, players=players)
-    return Outcome(progress, interrupted=False, players=players)
+        ended = progress.step == plan.steps.count  # of rows that come, known only now
+        if ended and plan.evaluate is not None and not world.first_says(_evaluated(log, progress.step)):
+            write({"step": progress.step, "split": "eval", **plan.evaluate(players)})
+        if progress.step > kept:
+            keep()
+    return Outcome(progress, interrupted=not ended, players=players)
 
 
 def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Callable[[Record], None]) -> Progress:
@@ -153,6 +165,12 @@ def _with_rows(problem: NotFinite, plan: Plan, step: int) -> NumericsError:
         f"{', ...' if len(rows) > 3 else ''}; all of them are in {file}. "
         "Try a lower --learning-rate, or look at the rows."
     )
+
+
+def _evaluated(log: Path, step: int) -> bool:
+    """Whether held-out rows were scored after `step` steps."""
+    records = map(json.loads, log.read_text().splitlines())
+    return any(record["step"] == step and record["split"] == "eval" for record in records)
 
 
 def _cut_after(log: Path, step: int) -> None:
