@@ -113,7 +113,9 @@ def test_what_cannot_be_fitted_is_refused_before_anything_is_read(how: Any, mess
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("given", [{}, {"data": "a", "prompts": "b", "judge": len}, {"prompts": "b"}])
+@pytest.mark.parametrize(
+    "given", [{}, {"data": "a", "prompts": "b", "judge": "tests.judged:length"}, {"prompts": "b"}]
+)
 def test_a_fit_is_by_data_or_by_a_judge(given: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="--fit-"):
         Fit(**given)

@@ -60,9 +60,9 @@ def test_ratios_are_fitted_from_the_command_line(tmp_path: Path) -> None:
         (
             "expo",
             [*REWARDED, "tests.judged:shorter"],
-            "gives a reward, package.module:function, got tests.judged:shorter",
+            "must give rewards, a number for each answer; tests.judged:shorter compares two answers",
         ),
-        ("expo", [*REWARDED, "reward:somewhere"], "gives a reward, package.module:function, got reward:somewhere"),
+        ("expo", [*REWARDED, "reward:somewhere"], "there is no model folder somewhere"),
         ("hma", ["--fit-data", "no.jsonl"], "no.jsonl does not exist"),
         ("hma", ["--fit-prompts", "no.txt"], "--fit-prompts needs a --judge"),
         ("hma", ["--set", "ratios=1,2"], "a list is written in brackets, --set ratios=[1,2]"),

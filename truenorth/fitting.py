@@ -9,20 +9,17 @@ By judge maximises the mean reward of answers that the merge itself draws, of wh
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from .ascent import Found, climb, search
 from .data.files import must_exist
 from .errors import SettingsError
-from .judge import judge_named, judge_of
 from .merges.hma import HMA
-from .online.prompts import read_prompts
-from .online.sampling import Sampling
-from .settings import Settings, setting
+from .settings import setting
+from .sweeps.rewarded import Rewarded
 from .weights.merge import Merge
 
 if TYPE_CHECKING:
@@ -34,13 +31,10 @@ if TYPE_CHECKING:
 TOKENS_AT_ONCE = 4096  # of a forward and backward pass
 
 
-class Fit(Settings):
+class Fit(Rewarded):
     """By what ratios are fitted: rows with good answers, or prompts and a judge."""
 
     data: str | None = setting(None, "rows whose best answer the merge shall find likely", source="code")
-    prompts: Any = setting(None, "file of prompts, or a list of them, that the merge answers", source="ours")
-    judge: Any = setting(None, "(prompt, answer) -> reward: package.module:function, or the function", source="ours")
-    sampling: Sampling = Field(default_factory=Sampling, description="how its answers are drawn")
     tries: int = setting(60, "mixtures that are looked at, at most", source="ours", ge=2)
 
     @model_validator(mode="after")
@@ -55,20 +49,7 @@ class Fit(Settings):
         """Raise DataError or SettingsError for a file, or a judge, that is not there. Imports no torch."""
         if self.data is not None:
             must_exist(self.data)
-        check_asked(self.judge, self.prompts)
-
-
-def check_asked(judge: object, prompts: object) -> None:
-    """Raise where a judge that is named is no function (prompt, answer), or a file of prompts cannot be read."""
-    if isinstance(prompts, str | Path):
-        read_prompts(Path(prompts))
-    if not isinstance(judge, str):
-        return
-    if judge_named(judge)["kind"] != "function" or judge_of(judge).answers_at_once != 1:
-        raise SettingsError(
-            f"--judge of a merge must be a function of (prompt, answer) that gives a reward, package.module:function, "
-            f"got {judge}. Any other judge compares the merged models afterwards: truenorth judge."
-        )
+        self.check_asked()
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,12 +156,13 @@ def _value(paths: tuple[str, str], asked: Fit) -> _Value:
     from .models.blend import Blend
     from .models.load import load_tokenizer
     from .models.policy import Policy
-    from .sweeps.yardstick import asked_of, longest_of
+    from .sweeps.yardstick import longest_of
 
     start, end = paths
     tokenizer, device = load_tokenizer(end), torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if asked.data is None:
-        questions = asked_of(asked.judge, asked.prompts, asked.sampling)
+        questions = asked.asked()
+        assert questions is not None
         by = f"the reward of answers to {len(questions.prompts):,} prompts"
         return _Reward(Blend(start, end, device=device), lambda model: questions.rewards(model, tokenizer), by)
     rows = read_answers(asked.data, tokenizer, answers=(1, None), max_length=longest_of(end))

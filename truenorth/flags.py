@@ -131,7 +131,7 @@ MERGE: tuple[Flag, ...] = (
     Flag("ability-data", "measured.ability_data", "measure: texts or answers it knew before, by likelihood", "DATA",
          panel="Sweep"),
     Flag("prompts", "measured.prompts", "measure: --judge's rewards of answers to these", "FILE", panel="Sweep"),
-    Flag("judge", "judge", "(prompt, answer) -> reward", "package.module:function", panel="Sweep"),
+    Flag("judge", "judge", "reward:DIR, or a function (prompt, answer) -> reward", "KIND|MODULE:F", panel="Sweep"),
     Flag("k", "sampling.k", panel="Sweep"),
     Flag("max-new-tokens", "sampling.max_new_tokens", panel="Sweep"),
     Flag("temperature", "sampling.temperature", panel="Sweep"),

@@ -8,6 +8,7 @@ import abc
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import FunctionType
 from typing import Annotated, Any, ClassVar, Literal, Protocol
 
 from pydantic import BeforeValidator, SerializeAsAny
@@ -132,6 +133,11 @@ class JudgeSettings(Part, abc.ABC):
     attempts: int = setting(3, "times a question is asked before its prompt is left out", source="ours", ge=1)
     wait_seconds: float = setting(1.0, "before the second attempt; twice as long each time", source="ours", ge=0)
 
+    def __str__(self) -> str:
+        """As a command line names it."""
+        value = getattr(self, self.argument, None) if self.argument else None
+        return str(value) if self.kind == "function" else self.kind + (f":{value}" if value is not None else "")
+
     @property
     @abc.abstractmethod
     def answers_at_once(self) -> Literal[1, 2]:
@@ -182,6 +188,13 @@ def judge_named(text: str) -> dict[str, Any]:
         f"there is no judge {text!r}.{did_you_mean(kind, JUDGES)} Allowed: {', '.join(JUDGES)}, each with a value "
         "behind a colon where it takes one (reward:DIRECTORY), or package.module:function."
     )
+
+
+def by_name(value: object) -> object:
+    """A name as its kind, a function as its `package.module:function`; anything else as it is."""
+    if isinstance(value, FunctionType):
+        value = f"{value.__module__}:{value.__qualname__}"
+    return judge_named(value) if isinstance(value, str) else value
 
 
 def to_json(verdict: Verdict) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 import re
 from pathlib import Path
-from types import FunctionType
 from typing import Literal
 
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .completions import Completions
 from .errors import SettingsError
-from .judge import AnyJudge, judge_named
+from .judge import AnyJudge, by_name
 from .settings import Settings
 
 
@@ -106,10 +105,7 @@ class Run(Settings):
     @field_validator("judge", mode="before")
     @classmethod
     def _judge_by_name(cls, value: object) -> object:
-        """A name stands for a kind as it comes, a function or its `package.module:function` for itself."""
-        if isinstance(value, FunctionType):
-            value = f"{value.__module__}:{value.__qualname__}"
-        return judge_named(value) if isinstance(value, str) else value
+        return by_name(value)
 
     @field_validator("model", mode="before")
     @classmethod

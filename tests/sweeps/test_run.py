@@ -9,7 +9,7 @@ import pytest
 
 from tests.tiny import tiny_directory
 from truenorth import merge, sweep
-from truenorth.errors import CheckpointError, SettingsError
+from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.evaluate.trade_off import TradeOff
 from truenorth.fitting import Fit
 from truenorth.sweeps.evaluation import Evaluation
@@ -109,16 +109,27 @@ def test_points_of_other_models_or_data_do_not_join_it(given: dict[str, Any], tm
         swept(given | {"ability_data": None}, tmp_path / "out", "alpha=0,1")
 
 
-def test_a_judge_of_answers_measures_rewards(given: dict[str, Any], tmp_path: Path) -> None:
-    def letters(prompt: object, answer: str) -> float:
-        assert prompt == "Who is old?"
-        return len(answer)
+def letters(prompt: object, answer: str) -> float:
+    assert prompt == "Who is old?"
+    return len(answer)
 
+
+def no_answer(prompt: object, answer: str) -> float:
+    raise ValueError(f"{prompt} {answer[:0]}is not mine to say")
+
+
+def test_a_judge_of_answers_measures_rewards(given: dict[str, Any], tmp_path: Path) -> None:
     asked = {"prompts": ["Who is old?"], "judge": letters, "sampling": {"max_new_tokens": 5, "k": 3}}
     found = swept(given, tmp_path / "out", "alpha=-1,0", **asked)
     assert found.reward == "reward"
     rewards = {point.name: point.rows["reward"] for point in found.points}
     assert rewards["base"] == rewards["alpha=-1"] != rewards["alpha=0"]
+
+
+def test_a_judge_without_a_verdict_ends_the_sweep(given: dict[str, Any], tmp_path: Path) -> None:
+    asked = {"prompts": ["Who is old?"], "judge": no_answer, "sampling": {"max_new_tokens": 5}}
+    with pytest.raises(DataError, match=r"gave no reward to an answer to .*is not mine to say"):
+        swept(given, tmp_path / "out", "alpha=0,1", **asked)
 
 
 def test_hma_is_fitted_at_each_value(given: dict[str, Any], tmp_path: Path) -> None:

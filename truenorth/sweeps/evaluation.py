@@ -3,19 +3,18 @@
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
 from ..data.files import identity, must_exist
 from ..errors import SettingsError
-from ..fitting import check_asked
-from ..online.sampling import Sampling
-from ..settings import Settings, setting
+from ..settings import setting
+from .rewarded import Rewarded
 
 if TYPE_CHECKING:
     from .yardstick import Yardstick
 
 
-class Evaluation(Settings):
+class Evaluation(Rewarded):
     """By what models are measured: rewards of a judge, held-out preferences, held-out texts; at least one of them."""
 
     eval_data: str | None = setting(
@@ -24,9 +23,6 @@ class Evaluation(Settings):
     ability_data: str | None = setting(
         None, "held-out texts or answers that the model knew before: their log-prob per token", source="ours"
     )
-    prompts: Any = setting(None, "file of prompts, or a list of them, that each model answers", source="ours")
-    judge: Any = setting(None, "(prompt, answer) -> reward: package.module:function, or the function", source="ours")
-    sampling: Sampling = Field(default_factory=Sampling, description="how answers are drawn")
 
     @model_validator(mode="after")
     def _something(self) -> "Evaluation":
@@ -47,18 +43,17 @@ class Evaluation(Settings):
         for path in (self.eval_data, self.ability_data):
             if path is not None:
                 must_exist(path)
-        check_asked(self.judge, self.prompts)
+        self.check_asked()
 
     def yardstick(self, model: str) -> "Yardstick":
         """What measures a model, its rows in the tokens of `model`."""
-        from .yardstick import asked_of, yardstick
+        from .yardstick import yardstick
 
-        asked = None if self.judge is None else asked_of(self.judge, self.prompts, self.sampling)
-        return yardstick(model, eval_data=self.eval_data, ability_data=self.ability_data, asked=asked)
+        return yardstick(model, eval_data=self.eval_data, ability_data=self.ability_data, asked=self.asked())
 
     def identity(self) -> dict[str, Any]:
         """What must stay as it is while a sweep goes on."""
         data = {name: path and identity(path) for name, path in self if name in ("eval_data", "ability_data")}
-        judge = self.judge if isinstance(self.judge, str) else getattr(self.judge, "__qualname__", repr(self.judge))
+        judge = None if self.judge is None else self.judge.model_dump(mode="json")
         prompts = identity(str(self.prompts)) if isinstance(self.prompts, str | Path) else str(self.prompts)
         return data | {"judge": judge, "prompts": prompts, "sampling": str(self.sampling)}

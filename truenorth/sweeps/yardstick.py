@@ -1,27 +1,24 @@
 """Measure models on the same held-out rows and prompts: what alignment is for, and what the model could do before."""
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import fmean
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
 from ..data.tokens import TokenizedRows
-from ..errors import SettingsError
+from ..errors import DataError
 from ..evaluate.held_out_rows import read_answers, read_texts
 from ..evaluate.row_measures import Numbers, likelihoods, ranked
+from ..judge import Failed, Judge, Rewards, Verdict
 from ..models.load import context_of, load_model, load_tokenizer
 from ..models.logprobs import Model
 from ..models.policy import Policy, fast_precision
-from ..online.prompts import as_turn, read_prompts
+from ..online.prompts import as_turn
 from ..online.sampler import generate
 from ..online.sampling import Prompt, Sampling
-from ..settings import find
 
-Judge = Callable[[Prompt, str], float]  # a prompt and an answer to it -> its reward
 LONGEST = 4096  # tokens of a row at most, or the model's context where that is shorter
 
 
@@ -38,14 +35,16 @@ class Asked:
         """The mean reward of the answers to each prompt. The same draws decide them whatever the model."""
         shown = [as_turn(prompt) if tokenizer.chat_template else prompt for prompt in self.prompts]
         answers = generate(model, tokenizer, prompts=shown, sampling=self.sampling)
-        pairs = zip(self.prompts, answers, strict=True)
-        return [fmean(self._reward(prompt, answer.text) for answer in own) for prompt, own in pairs]
+        found = self.judge(self.prompts, [[answer.text for answer in own] for own in answers])  # pyright: ignore[reportArgumentType]
+        return [_mean(verdict, prompt) for verdict, prompt in zip(found, self.prompts, strict=True)]
 
-    def _reward(self, prompt: Prompt, answer: str) -> float:
-        reward = float(self.judge(prompt, answer))
-        if not math.isfinite(reward):
-            raise SettingsError(f"the judge must give a finite reward, got {reward} for {answer[:60]!r}.")
-        return reward
+
+def _mean(verdict: Verdict, prompt: Prompt) -> float:
+    """Raises DataError where there is no verdict: the models are compared on the same prompts."""
+    if isinstance(verdict, Failed):
+        raise DataError(f"the judge gave no reward to an answer to {str(prompt)[:60]!r}: {verdict.reason}.")
+    assert isinstance(verdict, Rewards)
+    return fmean(verdict.rewards)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +90,3 @@ def yardstick(
 def longest_of(model: str) -> int:
     """Tokens of a row at most that is measured by."""
     return min(LONGEST, context_of(model) or LONGEST)
-
-
-def asked_of(judge: str | Judge, prompts: str | Path | Sequence[Prompt], sampling: Sampling) -> Asked:
-    """A judge by its import path or as it is, with the prompts of a file or those given."""
-    found: Judge = find(judge) if isinstance(judge, str) else judge
-    if not callable(found):
-        raise SettingsError(f"the judge {judge} is no function: it takes a prompt and an answer, and gives a reward.")
-    return Asked(read_prompts(Path(prompts)) if isinstance(prompts, str | Path) else prompts, found, sampling)
