@@ -28,7 +28,7 @@ from .processes import Group, joined
 from .recipe import Objective, Recipe
 from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_update
 from .run import DataSource, Run
-from .session import Session, begin, first_step
+from .session import Session, begin, first_step, steps_of
 from .train import checkpoint
 from .train.checkpoint import Progress
 from .train.loop import Plan, by_player, train
@@ -195,7 +195,8 @@ def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:
     if rounds is not None:
         steps = rounds.steps(run)
         recipe, run = selfplay.in_steps(recipe, steps.per_round), run.replace(max_steps=steps.count)
-    session = begin(recipe, run, (ready.rows, ready.unseen), saved=saved, watch=watch, sharding=ready.sharding)
+    data = (steps_of(run, ready.rows.rows), ready.unseen)
+    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
     return session if rounds is None else selfplay.in_rounds(session, rounds, ready.run, ready.tokenizer, watch)
 
 

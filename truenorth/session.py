@@ -9,7 +9,7 @@ from peft import PeftModel
 from torch import nn
 
 from .data.cache import cache_folder
-from .data.loader import Steps
+from .data.loader import PlannedSteps, Steps
 from .data.packing import PackedBatch
 from .data.prepare import Prepared
 from .data.tokens import TokenizedRows
@@ -49,7 +49,7 @@ class Session:
 
     policy: Policy
     players: Sequence[Player]  # the policy; of two modules that chase each other both
-    steps: Steps | RoundSteps
+    steps: PlannedSteps | RoundSteps
     references: Mapping[str, Scores]  # for the rows that are trained on
     held_out: TokenizedRows | None
     held_out_references: Mapping[str, Scores]
@@ -80,18 +80,18 @@ class Session:
 def begin(
     recipe: Recipe,
     run: Run,
-    data: tuple[Prepared, Prepared | None],
+    data: tuple[PlannedSteps, Prepared | None],
     *,
     saved: Progress | None,
     watch: Watch,
     sharding: Sharding = WHOLE,
 ) -> Session:
-    """Load the model and make it ready to train on `data` (rows to train on, held-out rows).
+    """Load the model and make it ready to train on `data` (steps of rows to train on, held-out rows).
 
     `saved` is the progress of a run that is resumed: its micro-batches keep their size. Raises SettingsError or
     ModelError for what does not fit.
     """
-    train, held_out = data[0].rows, None if data[1] is None else data[1].rows
+    steps, held_out = data[0], None if data[1] is None else data[1].rows
     watch.stage("loading the model")
     torch.manual_seed(run.seed)  # for a fresh adapter, the same in every process
     model, stored_in = load_policy(run)
@@ -109,9 +109,8 @@ def begin(
     if run.gradient_checkpointing:
         base_of(model).activation_checkpointing_enable()
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
-    steps = Steps(train, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
     if recipe.schedule is None:
-        watch.said(f"{len(train):,} rows, {steps.count:,} steps of {run.batch_size} prompts.")
+        watch.said(steps.sentence)
     player = player_of(recipe, policy)
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
         field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
@@ -125,7 +124,7 @@ def begin(
     budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
-    used = [(train, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
+    used = [(steps.rows, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
     player = replace(
         player, followers=follow(recipe.references, start), optimizer=_merging(recipe, run, player, watch)
     )
@@ -142,6 +141,11 @@ def begin(
         stored_in=stored_in,
         sharding=sharding,
     )
+
+
+def steps_of(run: Run, rows: TokenizedRows) -> Steps:
+    """The steps of a run through rows that are all there. Raises DataError where their shares take none."""
+    return Steps(rows, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
 
 
 def load_policy(run: Run) -> tuple[Model, torch.dtype]:
@@ -234,7 +238,7 @@ def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.op
     return Merged(player.optimizer, rule, task, named, seed=run.seed)
 
 
-def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: Steps, watch: Watch) -> int:
+def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: PlannedSteps, watch: Watch) -> int:
     """Tokens per micro-batch, found by running the largest one with all beside it that a step will have."""
     watch.stage("trying the largest micro-batch")
     sharding, model = start.sharding, start.policy.model

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import nn
 
-from ..data.loader import Steps
+from ..data.loader import PlannedSteps
 from ..data.packing import PackedBatch
 from ..errors import SettingsError
 from ..models.memory import Bytes, Part, counting
@@ -24,7 +24,7 @@ class MemoryTrial:
     """
 
     players: Sequence[Player]
-    steps: Steps
+    steps: PlannedSteps
     parameters: list[nn.Parameter]  # of the whole policy
     vocabulary: int
     later: Mapping[Part, int]  # bytes of the optimizer's state and of references
