@@ -46,6 +46,19 @@ class ScoreHead:
     learning_rate: float  # of the layer, at its peak; it follows the schedule of the model's
 
 
+@dataclass(frozen=True, slots=True)
+class Opponent:
+    """Whose answers the policy's are judged against in rounds: a mixture of policy and reference, drawn beside them.
+
+    Each token comes from policy^(1 - share) * reference^share, over its sum over the vocabulary. Nothing is learnt
+    from the opponent's answers themselves.
+    """
+
+    answers: int  # to each prompt
+    reference: str  # its name
+    share: float  # of the reference, in [0, 1]
+
+
 class Objective(Part, abc.ABC):
     """A loss over candidates: pure, not reduced, not weighted. Subclasses are final.
 
@@ -88,6 +101,11 @@ class Objective(Part, abc.ABC):
     @property
     def score_head(self) -> ScoreHead | None:
         """What gives scores in place of the policy's totals: a judge is trained, and no policy. None: log-probs."""
+        return None
+
+    @property
+    def opponent(self) -> Opponent | None:
+        """Whose answers those of the policy are judged against, which makes their scores; None: their own others."""
         return None
 
     @property
@@ -182,7 +200,7 @@ class Recipe(Settings):
         """What the objective needs of rows, and the references of when they are made."""
         if self.schedule is not None:
             _refuse_what_rounds_cannot_bring(self.objective, self.schedule)
-        elif "wins" in self.objective.reads:
+        elif "wins" in self.objective.reads or self.objective.opponent is not None:
             raise SettingsError(
                 f"{self.objective.name} reads who wins against whom, which a judge says in rounds of self-play. Give "
                 "the recipe a `schedule`, for instance `schedule: {rounds: 3}`."

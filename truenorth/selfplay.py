@@ -1,9 +1,9 @@
 """A run in rounds of self-play: what is known of it before its model is loaded, and its session once it is."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import cast
 
@@ -23,6 +23,7 @@ from .judge import Asked
 from .models.references import Moving
 from .models.sharding import Sharding
 from .online.judge import open_judge
+from .online.opponents import check_opponents
 from .online.prompts import as_turn, read_prompts
 from .online.round_measures import measures_of
 from .online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
@@ -134,13 +135,8 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
     """The session whose rows its policy makes, round by round."""
     assert run.judge is not None
     watch.stage("loading the judge")
-    policy, encoder = session.policy, Encoder(tokenizer)
+    encoder, opponent = Encoder(tokenizer), session.player.objective.opponent
     sampler, hand_over = drawing.sampler_of(session, run, tokenizer)
-
-    @contextmanager
-    def answering() -> Generator[None]:
-        with policy.attending_natively(), policy.autocast():
-            yield
 
     play = Play(
         plan.schedule,
@@ -150,8 +146,9 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         open_judge(run.judge),
         run.out / "rounds",
         run.seed,
-        answering,
+        partial(drawing.answering, session),
         session.data,
+        opponent,
         hand_over,
     )
 
@@ -170,6 +167,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
                 f"{of}: the judge gave no verdict on any of {plan.count} prompts, on {count} of them because: "
                 f"{reason}. {file.log} has the reason for each."
             )
+        check_opponents(file.rows(), opponent, file.rows_file)
         rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties)
         watch.stage("training")
         return rows

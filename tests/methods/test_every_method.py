@@ -37,6 +37,7 @@ OBJECTIVES = {name: recipe(name).objective for name in METHODS} | {
 DETACHED = {
     "wpo",
     "rloo",
+    "nash_md",
     "salsa_rl",
 }  # holds a part of its loss for constant, so finite differences are taken in its own tests
 LOWERS_BOTH = {"apo_down"}  # by intention, see its own tests

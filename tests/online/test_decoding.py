@@ -7,7 +7,7 @@ import torch
 from transformers import PreTrainedModel
 
 from tests.tiny import SHARING, tiny_model
-from truenorth.online.decoding import Batch, decode, padded, shared, shares
+from truenorth.online.decoding import Batch, Mixed, decode, padded, shared, shares
 from truenorth.online.draws import uniforms
 from truenorth.online.sampler import batches
 from truenorth.online.sampling import Sampling
@@ -53,6 +53,37 @@ def test_log_probs_are_those_of_the_distribution_drawn_from(architecture: str) -
             1, (order == torch.tensor(new)[:, None]).int().argmax(1, True)
         )
         assert torch.allclose(torch.tensor(nats), expected[:, 0].log(), atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gemma2", "gpt2", "gpt_neo", "falcon", "mamba", "qwen3_next"])
+def test_each_token_of_a_mixture_is_drawn_from_the_geometric_mean_of_both(architecture: str) -> None:
+    first, second = tiny_model(architecture), tiny_model(architecture, seed=1)
+    sampling, mixed = Sampling(max_new_tokens=6), Mixed(second, share=0.3)
+    for (new, nats), i in zip(decode(first, batch(sampling), sampling, mixed), OWNER, strict=True):
+        asked = torch.tensor([PROMPTS[i] + new])
+        ours, theirs = (
+            model(input_ids=asked).logits[0, len(PROMPTS[i]) - 1 : -1].log_softmax(-1) for model in (first, second)
+        )
+        expected = (0.7 * ours + 0.3 * theirs).log_softmax(-1).gather(1, torch.tensor(new)[:, None])[:, 0]
+        assert torch.allclose(torch.tensor(nats), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "mamba"])
+def test_a_mixture_is_at_its_ends_one_of_the_models_to_the_bit(architecture: str) -> None:
+    first, second = tiny_model(architecture), tiny_model(architecture, seed=1)
+    sampling = Sampling(max_new_tokens=12, seed=2)
+    for share, alone in ((0.0, first), (1.0, second)):
+        assert decode(first, batch(sampling), sampling, Mixed(second, share)) == decode(
+            alone, batch(sampling), sampling
+        )
+
+
+def test_a_mixture_reads_a_prompt_once_for_each_model() -> None:
+    first, second = tiny_model(), tiny_model(seed=1)
+    counted, sampling = [Counted(first), Counted(second)], Sampling(max_new_tokens=10)
+    decode(first, batch(sampling), sampling, Mixed(second, 0.5))
+    assert counted[0].passes == counted[1].passes
+    assert counted[0].passes[0] == (3, 9)
 
 
 class Counted:

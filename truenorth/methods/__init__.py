@@ -31,6 +31,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "js_dpo": "truenorth.methods.f_divergence_dpo:jensen_shannon_recipe",
     "ipo": "truenorth.methods.ipo:recipe",
     "preference": "truenorth.methods.preference:recipe",
+    "nash_md": "truenorth.methods.nash_md:recipe",
     "cpo": "truenorth.methods.cpo:recipe",
     "exo": "truenorth.methods.exo:recipe",
     "exo_rw": "truenorth.methods.exo:reward_recipe",

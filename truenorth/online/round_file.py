@@ -15,6 +15,8 @@ from typing import Any
 from ..errors import DataError
 from ..judge import Asked, Rewards, Wins
 
+PER_ANSWER = ("responses", "scores", "tokens", "ended", "log_probs")  # fields of a row that have one for each
+
 
 @dataclass(frozen=True, slots=True)
 class RoundRow:
@@ -28,6 +30,7 @@ class RoundRow:
     tokens: tuple[tuple[int, ...], ...] | None = None  # [K] as they were drawn; None: known as text only
     ended: tuple[bool, ...] | None = None  # [K] by the model itself; None: not known
     log_probs: tuple[float, ...] | None = None  # [K] nats under the distribution drawn from; None: not known
+    opponents: int | None = None  # so many of the answers, the last, are not the policy's but of its opponent
     made: Mapping[str, Any] = field(default_factory=dict[str, Any])  # how: round, seed, temperature, ...
 
     @classmethod
@@ -36,6 +39,21 @@ class RoundRow:
         if isinstance(verdict, Rewards):
             return cls(scores=verdict.rewards, wins=verdict.as_wins().wins, **fields)
         return cls(scores=verdict.against_others(), wins=verdict.wins, **fields)
+
+    @property
+    def own(self) -> "RoundRow":
+        """The row with the policy's answers alone, and their scores among all."""
+        if not self.opponents:
+            return self
+        k = len(self.responses) - self.opponents
+        cut = {name: None if (all_ := getattr(self, name)) is None else all_[:k] for name in PER_ANSWER}
+        return replace(self, wins=tuple(row[:k] for row in self.wins[:k]), opponents=None, **cut)
+
+    @property
+    def wins_against_opponents(self) -> tuple[float, ...]:
+        """[K - opponents] the mean win of each of the policy's answers against the opponent's."""
+        assert self.opponents
+        return tuple(sum(row[-self.opponents :]) / self.opponents for row in self.wins[: -self.opponents])
 
     def to_json(self) -> dict[str, Any]:
         return {name: value for name, value in asdict(self).items() if value is not None}
@@ -145,5 +163,6 @@ def _row(line: str, where: str, number: int) -> RoundRow:
         tokens=None if tokens is None else tuple(map(tuple, tokens)),
         ended=None if ended is None else tuple(ended),
         log_probs=None if log_probs is None else tuple(log_probs),
+        opponents=data.get("opponents"),
         made=data.get("made", {}),
     )

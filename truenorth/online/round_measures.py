@@ -15,6 +15,7 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others
     rewards/best                mean of each prompt's best score
     lengths/sampled             tokens of an answer
+    wins/opponent               mean win of the policy's answers against its opponent's, where it has one
     ended                       share of the answers that end by themselves
     diversity                   share of a prompt's pairs of answers that differ, as text
     repetition                  share of an answer's word triples that it has had before
@@ -32,7 +33,8 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     return found | (_of_rows(rows) if rows else {})
 
 
-def _of_rows(rows: Sequence[RoundRow]) -> dict[str, float]:
+def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
+    rows = [row.own for row in judged]
     answers = [text for row in rows for text in row.responses]
     found = {
         "rewards/judge": fmean(score for row in rows for score in row.scores),
@@ -44,6 +46,8 @@ def _of_rows(rows: Sequence[RoundRow]) -> dict[str, float]:
         found["lengths/sampled"] = fmean(lengths)
     if ended := [end for row in rows if row.ended for end in row.ended]:
         found["ended"] = fmean(map(float, ended))
+    if against := [win for row in judged if row.opponents for win in row.wins_against_opponents]:
+        found["wins/opponent"] = fmean(against)
     return found
 
 

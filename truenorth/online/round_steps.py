@@ -120,7 +120,11 @@ def tokenized(
 
 
 def _whole(row: RoundRow, encoder: Encoder) -> TokenizedRow:
-    """All answers of a row, best first, as they were drawn where that is known."""
+    """The policy's answers of a row, best first, as they were drawn where that is known.
+
+    Beside answers of an opponent their scores are their wins against those.
+    """
+    row = replace(row.own, scores=row.wins_against_opponents) if row.opponents else row
     if row.tokens is None:
         found = encoder.encode_texts(_text(row.prompt), row.responses)
         prompt, ended = found.prompt, row.ended or [True] * len(found.responses)

@@ -11,6 +11,7 @@ import numpy as np
 from ..errors import SamplerError
 from ..judge import Asked, Failed, Judge, Rewards
 from ..processes import ALONE, Group
+from ..recipe import Opponent
 from ..schedule import Rounds
 from .round_file import RoundFile, RoundRow, Written
 from .sampling import Response, Sampler, Sampling, total_log_probs
@@ -39,6 +40,7 @@ class Play:
     seed: int
     answering: Callable[[], AbstractContextManager[object]]  # within it the policy can be asked
     group: Group = ALONE  # processes that each have the whole policy, and share the prompts
+    opponent: Opponent | None = None  # whose answers the sampler gives behind the policy's
     hand_over: Callable[[int], None] = _has_it  # before a round's answers are drawn: gives the sampler the policy
 
     def round(self, number: int) -> RoundFile:
@@ -90,7 +92,7 @@ class Play:
         if self.sampler.remote:  # which answers many prompts at once: one process asks it
             mine = list(range(len(asked))) if self.group.first else []
         sampling = Sampling(
-            k=self.schedule.k,
+            k=self.schedule.k + (self.opponent.answers if self.opponent else 0),
             max_new_tokens=self.schedule.max_new_tokens,
             temperature=self.schedule.temperature,
             top_p=self.schedule.top_p,
@@ -98,6 +100,7 @@ class Play:
         )
         made = {"round": number + 1, **sampling.model_dump(mode="json", exclude_defaults=True), "seed": self.seed}
         made |= {"server": True} if self.sampler.remote else {}
+        made |= {"mixture": self.opponent.share} if self.opponent else {}
         prompts = [self.prompts[asked[place]] for place in mine]
         answers = self._drawn(number, prompts, sampling, [i for i, place in enumerate(mine) if place in done])
         for group, seconds in self._groups(answers):
@@ -151,6 +154,7 @@ class Play:
                     tokens=tuple(r.tokens for r in responses) if all(r.tokens for r in responses) else None,
                     ended=tuple(r.ended for r in responses),
                     log_probs=total_log_probs(responses),
+                    opponents=self.opponent.answers if self.opponent else None,
                     made=made,
                 )
             )

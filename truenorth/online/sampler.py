@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch is slow to import
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from ..models.logprobs import Model
+    from .decoding import Mixed
 
 CACHE_BYTES = 2**31  # of keys and values in one batch
 MOST_ROWS = 256  # answers in one batch: more gain nothing on a CPU, and a kill loses the batch that it falls into
@@ -33,6 +34,8 @@ class Local:
 
     model: "Model"
     tokenizer: "PreTrainedTokenizerBase"
+    mixed: "Mixed | None" = None  # the model that it is mixed with at each token; None: it is itself
+    first: int = 0  # place of its first answer to a prompt, behind those of another sampler
     remote: ClassVar[bool] = False
 
     def answers(
@@ -47,7 +50,8 @@ class Local:
         tokens = [encode(prompt, encoder) for prompt in prompts]
         found: dict[Place, Response] = {}
         left = {i: sampling.k for i in range(len(tokens)) if i not in done}
-        for batch in batches(list(map(len, tokens)), sampling, most=capacity(base)):
+        most = capacity(base) if self.mixed is None else min(capacity(base), capacity(self.mixed.model)) // 2
+        for batch in batches(list(map(len, tokens)), sampling, most=most):
             if not any(i in left for i, _ in batch):
                 continue
             with evaluating(base):
@@ -72,9 +76,9 @@ class Local:
         stops = stops_of(base, self.tokenizer, sampling)
         asked = list(dict.fromkeys(i for i, _ in batch))
         row = {i: n for n, i in enumerate(asked)}
-        numbers = torch.stack([uniforms(tokens[i], j, sampling, round_index=round_index) for i, j in batch])
-        work = Batch([tokens[i] for i in asked], [row[i] for i, _ in batch], numbers, stops.ended)
-        return [stops.response(*drawn) for drawn in decode(base, work, sampling)]
+        draws = [uniforms(tokens[i], self.first + j, sampling, round_index=round_index) for i, j in batch]
+        work = Batch([tokens[i] for i in asked], [row[i] for i, _ in batch], torch.stack(draws), stops.ended)
+        return [stops.response(*drawn) for drawn in decode(base, work, sampling, self.mixed)]
 
     def hand_over(self, folder: Path, *, round_index: int) -> None:
         """The model in memory is the policy itself."""
