@@ -45,15 +45,14 @@ def demo_command(out: Path | None) -> int:
 
 def _ended(result: "Result") -> int:
     """Say how the run went and what to do next."""
-    from .evaluate.artifacts import read
-    from .evaluate.terminal import summary_lines
+    from .evaluate.terminal import lines_of
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if result.interrupted:
         command = shlex.join(["truenorth", "train", str(result.out / "run.yaml"), "--resume"])
         console.print(f"Interrupted after a checkpoint. Go on with:\n  {command}", markup=False)
         return INTERRUPTED
-    for line in [*summary_lines(read(result.out), result.report), f"Model:  {result.out / 'final'}"]:
+    for line in [*lines_of(result.out, result.report), f"Model:  {result.out / 'final'}"]:
         console.print(line, markup=False)
     return 0
 

@@ -21,6 +21,7 @@ PARTS = {
     "update": "truenorth.optim.update",
     "references": "truenorth.models.references",
     "schedule": "truenorth.schedule",
+    "domains": "truenorth.domains",
     "chase": "truenorth.chase",
 }
 MERGING = "truenorth.methods.online_merging"

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .chase import Chase
 from .data.tokens import Ends
+from .domains import Domains
 from .errors import SettingsError
 from .models.references import COMPUTED_BEFORE, REFERENCES, Cached, Moving, Reference
 from .optim.update import UPDATES, AdamW, Update
@@ -163,6 +164,7 @@ class Recipe(Settings):
     references: dict[str, AnyReference] = Field(default_factory=dict[str, AnyReference])
     update: AnyUpdate = Field(default=AdamW())
     schedule: Rounds | None = Field(default=None, description="rounds of self-play; none: all rows are there before")
+    domains: Domains | None = Field(default=None, description="domains one after another; none: all rows are of one")
     chase: Chase | None = Field(default=None, description="two modules that see each other; none: one is trained")
 
     @model_validator(mode="after")

@@ -103,9 +103,9 @@ def test_further_values_join_a_sweep(given: dict[str, Any], tmp_path: Path, monk
 
 def test_points_of_other_models_or_data_do_not_join_it(given: dict[str, Any], tmp_path: Path) -> None:
     swept(given, tmp_path / "out", "alpha=0,1")
-    with pytest.raises(CheckpointError, match="holds a sweep with another base, model"):
+    with pytest.raises(CheckpointError, match="holds numbers with another base, model"):
         swept(given | {"base": given["models"][0], "models": [given["base"]]}, tmp_path / "out", "alpha=0,1")
-    with pytest.raises(CheckpointError, match="holds a sweep with another ability_data"):
+    with pytest.raises(CheckpointError, match="holds numbers with another ability_data"):
         swept(given | {"ability_data": None}, tmp_path / "out", "alpha=0,1")
 
 

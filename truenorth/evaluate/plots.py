@@ -24,6 +24,7 @@ STAND_INS = {
     "rejected": "#020202",
     "plain": "#030303",
     "muted": "#040404",
+    "ink": "#070707",
     "grid": "#050505",
     "card": "#060606",
     **{f"run{i}": f"#1{i}1{i}1{i}" for i in range(1, 7)},

@@ -11,6 +11,7 @@ from . import headline
 from .artifacts import Artifacts, Citation, read
 from .calibration import Reliability, reliability
 from .charts import charts
+from .continual_page import is_continual, write_continual
 from .page import environment, flat, say
 from .plots import Chart, svg
 from .samples import diagnose_samples
@@ -23,6 +24,8 @@ def write_report(run_directory: Path) -> Path:
 
     Raises DataError where run.yaml or metrics.jsonl is missing or malformed. The same run gives the same bytes.
     """
+    if is_continual(run_directory):
+        return write_continual(run_directory)
     page = render(read(run_directory))
     path = run_directory / "report.html"
     write_text(path, page)

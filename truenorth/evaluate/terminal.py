@@ -3,12 +3,20 @@
 import textwrap
 from pathlib import Path
 
-from . import headline
-from .artifacts import Artifacts
+from . import continual_page, headline
+from .artifacts import Artifacts, read
+from .continual import Continual
 from .report import findings
 
 WIDTH = 100  # columns; longer lines are wrapped under their own indent
 MARKS = {"problem": "x", "watch": "!", "good": "+"}
+
+
+def lines_of(out: Path, report: Path | None) -> list[str]:
+    """What the run in the folder `out` says at its end."""
+    if continual_page.is_continual(out):
+        return [*continual_page.lines(Continual.read(out)), "", f"Report: {report}"]
+    return summary_lines(read(out), report)
 
 
 def summary_lines(artifacts: Artifacts, report: Path | None = None) -> list[str]:

@@ -43,7 +43,7 @@ def load(data: Mapping[str, Any]) -> "Recipe":
     parts["method"] = " + ".join(names_of(name))  # a sum's weights are the objective's to say
     if not {"objective", "references"} <= set(parts) if is_sum(name) else _has_own(name, parts):
         own = dump(methods.recipe(name))
-        for part in ("objective", "update", "schedule", "chase"):
+        for part in ("objective", "update", "schedule", "domains", "chase"):
             if isinstance(given := parts.get(part), Mapping) and "kind" not in given:
                 parts[part] = {**(own[part] or {}), **given}
         parts = own | parts

@@ -21,7 +21,7 @@ def resumed(file: Path, asked: Mapping[str, object]) -> dict[str, dict[str, list
     before, now = json.loads(lines[0])["sweep"], json.loads(head)["sweep"]
     if other := [name for name in now.keys() | before.keys() if before.get(name) != now.get(name)]:
         raise CheckpointError(
-            f"{file} holds a sweep with another {', '.join(sorted(other))}: its points cannot stand beside new ones. "
+            f"{file} holds numbers with another {', '.join(sorted(other))}: they cannot stand beside new ones. "
             "Give another --out, or take it away."
         )
     write_text(file, "".join(lines))

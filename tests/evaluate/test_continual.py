@@ -1,0 +1,83 @@
+"""Numbers of a matrix, by hand and by their laws; the page that shows them."""
+
+from pathlib import Path
+
+import pytest
+
+from truenorth.evaluate.continual import (
+    Continual,
+    Fit,
+    average,
+    backward_transfer,
+    forgetting,
+    forward_transfer,
+    matrices,
+    summary,
+)
+from truenorth.evaluate.continual_page import lines, render, write_continual
+from truenorth.files import write_json
+
+R = [[0.5, 0.5, 0.4], [0.9, 0.6, 0.5], [0.7, 0.8, 0.3], [0.8, 0.7, 0.9]]  # three domains
+
+
+def test_the_numbers_are_those_worked_by_hand() -> None:
+    assert average(R) == pytest.approx((0.8 + 0.7 + 0.9) / 3)
+    assert backward_transfer(R) == pytest.approx(((0.8 - 0.9) + (0.7 - 0.8)) / 2)
+    assert forward_transfer(R) == pytest.approx(((0.6 - 0.5) + (0.3 - 0.4)) / 2)
+    assert forgetting(R) == pytest.approx(((0.9 - 0.8) + (0.8 - 0.7)) / 2)
+
+
+def test_a_constant_matrix_forgets_and_transfers_nothing() -> None:
+    found = summary([[0.3, 0.7, 0.6]] * 4)
+    assert found["average"] == pytest.approx((0.3 + 0.7 + 0.6) / 3)
+    assert [found[name] for name in ("forgetting", "backward_transfer", "forward_transfer")] == [0.0, 0.0, 0.0]
+
+
+def test_forgetting_is_at_least_minus_the_backward_transfer() -> None:
+    assert forgetting(R) >= -backward_transfer(R)
+    better_later = [[0.5, 0.5, 0.5], [0.6, 0.5, 0.5], [0.9, 0.6, 0.5], [0.7, 0.6, 0.7]]
+    assert forgetting(better_later) == pytest.approx(((0.9 - 0.7) + 0.0) / 2)
+    assert backward_transfer(better_later) == pytest.approx(((0.7 - 0.6) + 0.0) / 2)
+
+
+def test_a_model_of_all_at_once_has_an_average_alone() -> None:
+    assert summary([R[0], None, None, R[3]]) == {"average": pytest.approx(0.8)}
+
+
+def test_matrices_are_means_of_the_numbers_of_rows() -> None:
+    points = {
+        "start": {"accuracy/a": [0.5, 0.5], "accuracy/b": [0.5]},
+        "joint 2": {"accuracy/a": [1.0, 0.0], "accuracy/b": [1.0]},
+    }
+    assert matrices(["a", "b"], points, "joint", "start") == {"accuracy": [[0.5, 0.5], None, [0.5, 1.0]]}
+    assert matrices(["a", "b"], points, "replay", "start") == {}
+
+
+def found() -> Continual:
+    names = ("kind & warm", "tales", "reviews")
+    ways = {"cofs": {"accuracy": R}, "joint": {"accuracy": [R[0], None, None, R[3]]}}
+    fits = (Fit((1.0,)), Fit((0.4, 0.6), 0.5, 0.6), Fit((0.2, 0.3, 0.5), 0.4, 0.5))
+    return Continual(names, fits, ways, dict.fromkeys(names, 10))
+
+
+def test_the_page_says_every_number_of_the_matrix_and_escapes_names() -> None:
+    page = render(found(), [])
+    assert "kind &amp; warm" in page
+    assert "kind & warm" not in page
+    for value in {value for row in R for value in row}:
+        assert f"{100 * value:.0f}\u202f%" in page
+    assert page == render(found(), [])
+
+
+def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
+    write_json(tmp_path / "continual.json", found().to_dict())
+    assert Continual.read(tmp_path) == found()
+    assert write_continual(tmp_path).read_text() == render(Continual.read(tmp_path), [])
+
+
+def test_the_end_in_the_terminal_names_every_way_and_ratio() -> None:
+    text = "\n".join(lines(found()))
+    assert "Joint" in text
+    assert "80.0 %" in text
+    assert "10.0 points" in text
+    assert "reviews 0.5" in text

@@ -1,0 +1,72 @@
+"""Ratios of adapters on the simplex, by which their sum has the least loss on what is remembered of all domains."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+
+from ..ascent import LEAST, climb
+from ..domains import Domains
+from .scoring import Scored, Scorer
+
+POINTS = 21  # of the grid: steps of 0.05
+TRIES = 60  # mixtures that are looked at by gradient, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Ratios:
+    """Ratios, and the mean over domains of the loss on memory, with them and with equal ones; None: not fitted."""
+
+    ratios: tuple[float, ...]
+    loss: float | None = None
+    at_equal: float | None = None
+
+
+def fitted(asked: Domains, scorer: Scorer, memories: Sequence[Scored]) -> Ratios:
+    """The ratios that are asked for, as they are given or by trying. The mixture has one adapter for each memory."""
+    count = len(memories)
+    if asked.ratios is not None:
+        return Ratios(asked.ratios[:count])
+    if count == 1:
+        return Ratios((1.0,))
+    if asked.fit == "gradient" or (asked.fit is None and count > 2):
+        found = climb(lambda ratios: _uphill(scorer, memories, ratios), 1 / count, count, tries=TRIES)
+        return Ratios(_rounded(found.shares), -found.value, -found.at_start)
+    if count == 2:
+        return on_grid(lambda ratios: _loss(scorer, memories, ratios))
+    raise AssertionError("a run refuses a grid for more than two domains")
+
+
+def on_grid(loss: Callable[[Sequence[float]], float]) -> Ratios:
+    """The best of 21 pairs of ratios; of those that are as good to rounding, the one nearest to equal.
+
+    >>> on_grid(lambda ratios: (ratios[0] - 0.3) ** 2).ratios
+    (0.3, 0.7)
+    """
+    pairs = [(round(k / (POINTS - 1), 9), round(1 - k / (POINTS - 1), 9)) for k in range(POINTS)]
+    losses = dict(zip(pairs, map(loss, pairs), strict=True))
+    least = min(losses.values())
+    best = min((pair for pair in pairs if losses[pair] <= least + LEAST), key=lambda pair: abs(pair[0] - 0.5))
+    return Ratios(best, losses[best], losses[0.5, 0.5])
+
+
+@torch.no_grad()
+def _loss(scorer: Scorer, memories: Sequence[Scored], ratios: Sequence[float]) -> float:
+    scorer.mixture.mix(ratios)
+    return sum(float(part) for memory in memories for part in scorer.losses(memory)) / len(memories)
+
+
+def _uphill(scorer: Scorer, memories: Sequence[Scored], ratios: Sequence[float]) -> tuple[float, list[float]]:
+    """Minus the loss, and its derivatives by the ratios; one micro-batch's graph is held at a time."""
+    scorer.mixture.mix(ratios)
+    value, slopes = 0.0, [0.0] * len(ratios)
+    for part in (part for memory in memories for part in scorer.losses(memory)):
+        gain = -part / len(memories)
+        slopes = [a + b for a, b in zip(slopes, scorer.mixture.slopes(gain), strict=True)]
+        value += float(gain.detach())
+    return value, slopes
+
+
+def _rounded(ratios: Sequence[float]) -> tuple[float, ...]:
+    """To nine digits, their sum still 1 to rounding."""
+    return tuple(round(ratio, 9) for ratio in ratios)

@@ -1,0 +1,111 @@
+"""A run over domains before its first one: what cannot work is refused, and all rows are prepared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from ..data.loader import Steps
+from ..data.prepare import Prepared, prepare
+from ..domains import Domains
+from ..errors import DataError, SettingsError
+from ..evaluate.progress import Watch
+from ..job import data_settings
+from ..models.load import context_of, load_tokenizer
+from ..models.origin import base_of_adapter, fingerprint
+from ..processes import Group
+from ..recipe import Recipe
+from ..refusals import refuse_long_rows
+from ..run import DataSource, Run
+from .memory import Row, reservoir, rows_of
+from .sources import Domain
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """The domains with their rows."""
+
+    recipe: Recipe
+    run: Run
+    asked: Domains
+    tokenizer: PreTrainedTokenizerBase
+    domains: tuple[Domain, ...]
+    rows: Mapping[str, Prepared]
+    held_out: Mapping[str, Prepared]  # of the domains that have such rows: all or none
+    memory: Mapping[str, list[Row]]
+
+    @property
+    def names(self) -> list[str]:
+        return [domain.name for domain in self.domains]
+
+    def steps(self, domain: Domain) -> int:
+        """Optimizer steps of its run."""
+        rows, run = self.rows[domain.name].rows, self.run
+        return Steps(rows, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps).count
+
+    def identity(self) -> dict[str, object]:
+        """What must stay as it is from a kill to the run that goes on."""
+        rows = {f"rows of {name}": found.rows.identity for name, found in self.rows.items()}
+        held_out = {f"held-out rows of {name}": found.rows.identity for name, found in self.held_out.items()}
+        return {"model": fingerprint(self.run.model), **rows, **held_out}
+
+
+def check(recipe: Recipe, run: Run) -> Domains:
+    """The settings of the domains. Raises SettingsError for a run that cannot go over domains."""
+    asked = recipe.domains
+    assert asked is not None
+    if not run.data:
+        raise SettingsError(
+            f"{recipe.method} needs rows of several domains: --data A.jsonl B.jsonl, or --data rows.jsonl --set "
+            "domains.column=NAME."
+        )
+    if base_of_adapter(run.model) is not None:
+        raise SettingsError(
+            f"{run.model} is an adapter, and each domain trains a fresh one on the same base. Merge it into its base "
+            "first (PEFT's merge_and_unload)."
+        )
+    if run.lora is None:
+        raise SettingsError(f"{recipe.method} sums the adapters of domains: give their rank, for instance --lora 16.")
+    if run.judge is not None:
+        run.judge.check_place()
+        if run.judge.answers_at_once != 1 or not run.eval_data:
+            raise SettingsError(
+                "--judge rewards answers to held-out prompts of each domain: it must be one that gives rewards (a "
+                "reward model, or a function of prompt and answer), and --eval-data must be given."
+            )
+    return asked
+
+
+def planned(recipe: Recipe, run: Run, domains: tuple[Domain, ...], *, world: Group, watch: Watch) -> Planned:
+    """Prepare the rows of every domain. Raises DataError or SettingsError for whatever would stop a later one."""
+    assert recipe.domains is not None
+    tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
+    if run.chat_template is not None:
+        tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")
+    settings = data_settings(recipe, run)
+
+    def prepared(sources: tuple[DataSource, ...]) -> Prepared:
+        paths = [(source.path, source.share) for source in sources]
+        return world.in_turn(lambda: prepare(paths, tokenizer, settings=settings, said=watch.stage))
+
+    rows, held_out = dict[str, Prepared](), dict[str, Prepared]()
+    for domain in domains:
+        watch.stage(f"reading the data of {domain.name}")
+        rows[domain.name] = prepared(domain.data)
+        if domain.held_out:
+            held_out[domain.name] = prepared(domain.held_out)
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    refuse_long_rows(run, context, [*rows.values(), *held_out.values()])
+    memory = {name: _remembered(name, found, recipe.domains.memory, run.seed) for name, found in rows.items()}
+    return Planned(recipe, run, recipe.domains, tokenizer, domains, rows, held_out, memory)
+
+
+def _remembered(name: str, found: Prepared, size: int, seed: int) -> list[Row]:
+    """The rows of a domain that are kept. Raises DataError where it has fewer."""
+    there = rows_of(found.rows)
+    if len(there) < size:
+        raise DataError(
+            f"domains.memory keeps {size} rows of each domain, and {name} has {len(there)} that can be trained on: "
+            f"--set domains.memory={len(there)}, or fewer."
+        )
+    return reservoir(there, size, seed=seed, name=name)

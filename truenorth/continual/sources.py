@@ -1,0 +1,147 @@
+"""Which rows belong to which domain: a file each, or a column of all files."""
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..data.files import RawRow, must_exist, read_rows
+from ..domains import Domains
+from ..errors import DataError, SettingsError, did_you_mean
+from ..files import write_text
+from ..run import DataSource, Run
+
+
+@dataclass(frozen=True, slots=True)
+class Domain:
+    """A domain and its rows."""
+
+    name: str
+    place: int  # in the order of training, from 0
+    data: tuple[DataSource, ...]
+    held_out: tuple[DataSource, ...] = ()  # none: it is not measured
+
+    @property
+    def folder(self) -> str:
+        """Its folder's name.
+
+        >>> Domain("kind letters", 1, ()).folder
+        '02-kind-letters'
+        """
+        return f"{self.place + 1:02}-{re.sub(r'[^A-Za-z0-9_.-]+', '-', self.name)}"
+
+
+def names_of(asked: Domains, run: Run) -> list[str]:
+    """The domains in the order of training. Reads the column of all rows where domains are told apart by one.
+
+    Raises SettingsError or DataError where there are fewer than two, or `order` does not name them; writes nothing.
+    """
+    for source in [*run.data, *run.eval_data]:
+        must_exist(source.path)
+    if asked.column is None:
+        found = _names_of_files([source.path for source in run.data])
+        if len(found) > 1 and run.eval_data and len(run.eval_data) != len(run.data):
+            raise SettingsError(
+                f"--data names {len(run.data)} domains, and --eval-data {len(run.eval_data)} files: give one for each "
+                "domain, in the same order, or tell domains apart by a column: --set domains.column=NAME."
+            )
+    else:
+        found = list(_counts(asked.column, run.data))
+        if run.eval_data and (missing := [n for n in found if n not in _counts(asked.column, run.eval_data)]):
+            raise DataError(f"--eval-data holds no row of the domain {missing[0]} (column {asked.column}).")
+    return _in_order(found, asked)
+
+
+def _in_order(found: Sequence[str], asked: Domains) -> list[str]:
+    if len(found) < 2:
+        hint = "" if asked.column else " or tell them apart by a column: --set domains.column=NAME,"
+        raise SettingsError(
+            f"domains come one after another, and there is one only ({', '.join(found)}). Give a --data file for each,"
+            f"{hint} or train on it without domains: truenorth train ofs_dpo, or dpo."
+        )
+    asked.check_count(len(found))
+    for name in asked.order or ():
+        if name not in found:
+            raise SettingsError(
+                f"domains.order names {name}, which is no domain.{did_you_mean(name, found)} There are "
+                f"{', '.join(found)}."
+            )
+    if asked.order is not None and (left := [name for name in found if name not in asked.order]):
+        raise SettingsError(f"domains.order leaves out {', '.join(left)}: name every domain, or take its rows away.")
+    return list(asked.order or found)
+
+
+def _names_of_files(paths: Sequence[str]) -> list[str]:
+    """Files without their endings; a name that comes again has a number.
+
+    >>> _names_of_files(["a/letters.jsonl.gz", "a/tales.jsonl", "b/letters.jsonl"])
+    ['letters', 'tales', 'letters-2']
+    """
+    names, seen = list[str](), Counter[str]()
+    for path in paths:
+        name = Path(path).name.split(".")[0] or Path(path).name
+        seen[name] += 1
+        names.append(name if seen[name] == 1 else f"{name}-{seen[name]}")
+    return names
+
+
+def _counts(column: str, sources: Iterable[DataSource]) -> Counter[str]:
+    """Rows of each domain, in the order in which they first come."""
+    found = Counter[str]()
+    for source in sources:
+        found.update(domain_of(raw, column) for raw in read_rows(source.path) if raw.fields is not None)
+    return found
+
+
+def domain_of(raw: RawRow, column: str) -> str:
+    """What a row's column says. Raises DataError, which names the row and its columns, where it says nothing."""
+    fields = raw.fields or {}
+    value = fields.get(column)
+    if not isinstance(value, str | int) or value == "":
+        raise DataError(
+            f"{raw.file}, row {raw.row}: the column {column} names no domain, got {value!r}."
+            f"{did_you_mean(column, fields)} The row has {', '.join(fields)}."
+        )
+    return str(value)
+
+
+def domains_of(asked: Domains, run: Run, names: Sequence[str]) -> list[Domain]:
+    """The domains with their files. Rows that a column tells apart are written to `rows/` in the run directory."""
+    if asked.column is None:
+        of_files = _names_of_files([source.path for source in run.data])
+        places = [of_files.index(name) for name in names]
+        held_out = [(run.eval_data[at],) if run.eval_data else () for at in places]
+        return [
+            Domain(name, place, (run.data[at],), own)
+            for place, (name, at, own) in enumerate(zip(names, places, held_out, strict=True))
+        ]
+    empty = [Domain(name, place, ()) for place, name in enumerate(names)]
+    data = _split(asked.column, run.data, empty, run.out / "rows")
+    held_out = _split(asked.column, run.eval_data, empty, run.out / "rows" / "held_out")
+    return [Domain(d.name, d.place, data[d.name], held_out[d.name]) for d in empty]
+
+
+def _split(
+    column: str, sources: Sequence[DataSource], domains: Sequence[Domain], folder: Path
+) -> Mapping[str, tuple[DataSource, ...]]:
+    """A file of rows for each domain and source, as they stand there. Rows of no domain of training are left out."""
+    found: dict[str, tuple[DataSource, ...]] = {domain.name: () for domain in domains}
+    for number, source in enumerate(sources, 1):
+        for domain in domains:
+            lines = list(_lines(column, source.path, domain.name))
+            if lines:
+                name = domain.folder if len(sources) == 1 else f"{domain.folder}-{number}"
+                folder.mkdir(parents=True, exist_ok=True)
+                write_text(folder / f"{name}.jsonl", "".join(lines))
+                found[domain.name] += (DataSource(path=str(folder / f"{name}.jsonl"), share=source.share),)
+    return found
+
+
+def _lines(column: str, path: str, domain: str) -> Iterator[str]:
+    for raw in read_rows(path):
+        if raw.fields is None:
+            raise DataError(f"{raw.file}, row {raw.row}: {raw.fault}. It cannot be told which domain it is of.")
+        if domain_of(raw, column) == domain:
+            yield json.dumps(raw.fields, ensure_ascii=False, default=str) + "\n"

@@ -1,0 +1,62 @@
+"""When rows come from several domains, one after another: what a recipe says of that, without torch."""
+
+from typing import Literal, Self
+
+from pydantic import model_validator
+
+from .errors import SettingsError
+from .settings import Settings, setting
+
+Baseline = Literal["average", "routing", "sequential", "joint", "replay"]
+
+
+class Domains(Settings):
+    """Domains in sequence: each trains a fresh adapter on the same base, and the adapters are summed.
+
+    Delta W = sum_d ratio_d B_d A_d. Ratios are fitted on a small memory of each domain, or given.
+    """
+
+    column: str | None = setting(
+        None, "column that names a row's domain; none: each file of --data is a domain", source="ours"
+    )
+    order: tuple[str, ...] | None = setting(
+        None, "names of the domains in the order of training; none: as they come", source="ours"
+    )
+    memory: int = setting(64, "rows of each domain that are kept to fit the ratios by", source="ours", ge=1)
+    fit: Literal["grid", "gradient"] | None = setting(
+        None, "how ratios are found; none: a grid of 21 for two domains, else by gradient", source="ours"
+    )
+    ratios: tuple[float, ...] | None = setting(
+        None,
+        "one for each domain, in their order, as they are; none: fitted, not negative, their sum 1",
+        source="ours",
+    )
+    rank: int | None = setting(
+        None, "to which the sum is compressed by SVD; none: exact, the sum of the ranks", source="ours", ge=1
+    )
+    baselines: tuple[Baseline, ...] = setting(
+        ("average", "routing"),
+        "compared with; average and routing (by domain) train nothing, sequential, joint and replay do",
+        source="ours",
+    )
+    judged: int = setting(64, "held-out prompts of each domain that are answered for --judge", source="ours", ge=1)
+    max_new_tokens: int = setting(128, "most tokens of such an answer", source="ours", ge=1)
+
+    @model_validator(mode="after")
+    def _one_way_to_ratios(self) -> Self:
+        if self.ratios is not None and self.fit is not None:
+            raise SettingsError("domains.ratios are given, and domains.fit would find others: leave one of them out.")
+        for name in ("order", "baselines"):
+            given = getattr(self, name) or ()
+            if len(set(given)) < len(given):
+                raise SettingsError(f"domains.{name} names one twice: {', '.join(given)}.")
+        return self
+
+    def check_count(self, count: int) -> None:
+        """Raise SettingsError where there are not as many domains as these settings are for."""
+        if self.ratios is not None and len(self.ratios) != count:
+            raise SettingsError(
+                f"domains.ratios has {len(self.ratios)} numbers for {count} domains: give one for each."
+            )
+        if self.fit == "grid" and count != 2:
+            raise SettingsError(f"a grid is for two domains, and there are {count}: --set domains.fit=gradient.")
