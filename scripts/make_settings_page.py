@@ -13,6 +13,7 @@ from truenorth.optim.update import UPDATES, Update
 from truenorth.run import DataSource, LoRA, Run
 from truenorth.schedule import Rounds
 from truenorth.settings import find, table
+from truenorth.stream import Stream
 
 PAGE = Path(__file__).parent.parent / "docs" / "settings.md"
 HEAD = """# Settings
@@ -49,7 +50,7 @@ def page() -> str:
 
 def _run() -> Iterator[str]:
     for row in table(Run):
-        first = {"lora": "--lora", "sampler": "--server"}.get(row["name"])
+        first = {"lora": "--lora", "sampler": "--server", "stream": "--stream"}.get(row["name"])
         yield _row(f"run.{row['name']}", "run", row, flag=first)
         if row["name"] == "data":
             yield from (_row(f"run.data[].{part['name']}", "run", part, flag="") for part in table(DataSource))
@@ -57,6 +58,8 @@ def _run() -> Iterator[str]:
             yield from (_row(f"run.sampler.server.{part['name']}", "run", part) for part in table(ServerSettings))
             own = (part for part in table(Completions) if part["name"] != "server")
             yield from (_row(f"run.sampler.{part['name']}", "run", part) for part in own)
+        if row["name"] == "stream":
+            yield from (_row(f"run.stream.{part['name']}", "run", part) for part in table(Stream))
         if row["name"] == "lora":
             yield from (_row(f"run.lora.{part['name']}", "run", part) for part in table(LoRA))
 

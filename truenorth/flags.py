@@ -41,6 +41,10 @@ SAMPLING, SERVER = "Sampling", "Server"
 FLAGS: tuple[Flag, ...] = (
     Flag("model", "run.model", metavar="MODEL", panel=DATA, short="-m"),
     Flag("data", "run.data", "preference data: files, folders or hub names", "DATA ...", panel=DATA, short="-d"),
+    Flag("stream", "run.stream.path", "rows that still come: a JSONL file that grows, or - (standard input)", "FILE|-",
+         panel=DATA),
+    Flag("stream-idle", "run.stream.idle_seconds", "the file has ended when no line came for so long; none: never",
+         "SECONDS", "60", DATA),
     Flag("out", "run.out", "run directory: metrics, checkpoints, report, model", "DIR", panel=DATA, short="-o"),
     Flag("eval-data", "run.eval_data", "held-out rows, measured while training", "DATA ...", panel=DATA),
     Flag("columns", "run.columns", "which column plays a role, if names do not tell", "ROLE=COLUMN ...", panel=DATA),

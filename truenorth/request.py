@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import yaml
 
 from . import methods, names
-from .data import files
+from .data import arrivals, files
 from .errors import SettingsError, did_you_mean
 from .flags import FLAGS, Given, settings_of, split_setting
 from .judge import judge_named
@@ -36,6 +36,10 @@ class Request:
 
     def recipe(self) -> "Recipe":
         recipe = methods.load(self.parts)
+        if self.run.stream is not None:
+            from .streaming import suited
+
+            recipe = suited(recipe, given=self.parts.get("update") or {})
         for key, value in self.changes:
             recipe = methods.override(recipe, key, value)
         return recipe
@@ -85,6 +89,8 @@ def check_places(run: Run, *, resume: bool) -> None:
         run.judge.check_place()
     for source in [*run.data, *run.eval_data]:
         files.must_exist(source.path)
+    if run.stream is not None:
+        arrivals.check_place(run.stream.path, run.out / "stream")
 
 
 def file_of(target: str) -> Path | None:
@@ -160,7 +166,8 @@ def _reference(value: object) -> dict[str, object]:
 def _run(run: Mapping[str, Any], given: Given) -> Run:
     """The run, validated; what is wrong with a flag is said of the flag."""
     flags = {flag.path.removeprefix("run."): flag for flag in FLAGS if flag.path.startswith("run.")}
-    needed = ("model", "out") if run.get("judge") else ("model", "data", "out")  # rounds of self-play make their rows
+    own = run.get("judge") or run.get("stream")  # rounds of self-play make their rows, and those of a stream come
+    needed = ("model", "out") if own else ("model", "data", "out")
     missing = [f"--{flags[name].name}" for name in needed if not run.get(name)]
     if missing:
         raise SettingsError(

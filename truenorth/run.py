@@ -10,6 +10,7 @@ from .completions import Completions
 from .errors import SettingsError
 from .judge import AnyJudge, by_name
 from .settings import Settings
+from .stream import Stream
 
 
 class LoRA(Settings):
@@ -38,6 +39,7 @@ class Run(Settings):
     data: list[DataSource] = Field(
         default_factory=list[DataSource], description="preference data to train on; rounds of self-play make their own"
     )
+    stream: Stream | None = Field(default=None, description="rows that still come; in place of data")
     out: Path = Field(description="run directory")
     eval_data: list[DataSource] = Field(default_factory=list[DataSource], description="held-out rows")
     columns: dict[str, str] = Field(
@@ -107,6 +109,11 @@ class Run(Settings):
     def _judge_by_name(cls, value: object) -> object:
         return by_name(value)
 
+    @field_validator("stream", mode="before")
+    @classmethod
+    def _stream_by_path(cls, value: object) -> object:
+        return {"path": str(value)} if isinstance(value, (str, Path)) else value
+
     @field_validator("model", mode="before")
     @classmethod
     def _one_name_of_a_folder(cls, value: object) -> object:
@@ -123,6 +130,14 @@ class Run(Settings):
         for name in ("prompts", "chat_template"):
             if (file := getattr(self, name)) is not None and not file.is_file():
                 raise SettingsError(f"{name}: there is no file {file}.")
+        return self
+
+    @model_validator(mode="after")
+    def _one_source_of_rows(self) -> "Run":
+        if self.stream is not None and self.data:
+            raise SettingsError("--data has rows that are there, --stream rows that still come: give one of them.")
+        if self.stream is not None and self.epochs is not None:
+            raise SettingsError("a stream is gone through once: leave --epochs out. --max-steps says when it is enough.")
         return self
 
     @model_validator(mode="after")

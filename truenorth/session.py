@@ -119,7 +119,7 @@ def begin(
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
     asked = recipe.objective.of_references
-    live = recipe.schedule is not None
+    live = recipe.schedule is not None or run.stream is not None
     start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
     budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
     start = replace(start, budget=budget)

@@ -20,6 +20,7 @@ from ..files import write_json, write_text
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written;
 # and the server that draws answers, which may have died and be elsewhere now.
 FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size", "sampler"}
+FREE_OF_STREAMS = {"stream.idle_seconds"}  # how long a file is waited for, not what comes
 LOCK = ".lock"
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system says that has none
 
@@ -30,6 +31,7 @@ class RunDirectory:
 
     out: Path
     writes: bool = True  # False: another process does
+    taken: bool = False  # this process holds it already
 
     @property
     def settings(self) -> Path:
@@ -75,7 +77,7 @@ class RunDirectory:
 
         Makes the directory. Raises SettingsError, which names the process, where another one holds it.
         """
-        if not self.writes:
+        if not self.writes or self.taken:
             yield
             return
         self.out.mkdir(parents=True, exist_ok=True)
@@ -138,7 +140,7 @@ def _take(lock: int, out: Path) -> None:
 def _compare(saved: Mapping[str, Any], asked: Mapping[str, Any], file: Path) -> None:
     before, now = _flat(saved), _flat(asked)
     for path in sorted(before.keys() | now.keys()):
-        if path.split(".")[:1] == ["run"] and path.split(".")[1] in FREE:
+        if path.split(".")[:1] == ["run"] and (path.split(".")[1] in FREE or path[4:] in FREE_OF_STREAMS):
             continue
         if before.get(path) != now.get(path):
             raise CheckpointError(
