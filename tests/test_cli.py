@@ -66,6 +66,8 @@ def write(path: Path, data: Mapping[str, Any]) -> str:
         ["train", "nothere", "--resume", "--model", "m", "--data", "d", "--out", "o"],
         ["inspect", "nothere.jsonl", "--model", "m"],
         ["methods", "ties"],
+        ["train", "exo", "pairs.jsonl", "--model", "m", "--out", "o"],
+        ["merge", "soup", "a", "b", "--out", "o"],
         ["merge", "--help"],
         ["merge", "tie", "--models", "a", "b", "--out", "o"],
         ["merge", "ties", "--models", "a", "b", "--base", "c", "--out", "o", "--set", "kep=1"],

@@ -175,6 +175,9 @@ class Spread(TyperCommand):
                 raise typer.BadParameter(_no_flag(name, known), ctx=ctx)
         return super().parse_args(ctx, spread(args, MANY & known))
 
+    def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return [piece for piece in super().collect_usage_pieces(ctx) if piece != "[]..."]  # see `_REST`
+
 
 def _no_flag(name: str, known: Iterable[str]) -> str:
     hint = did_you_mean(name[2:], [flag.lstrip("-") for flag in known]).replace("mean ", "mean --")
@@ -209,17 +212,34 @@ def takes(flags: Iterable[Flag]) -> Callable[[Callable[..., None]], Callable[...
         ours = {flag.parameter for flag in flags}
 
         def run(**values: Any) -> None:
+            _refuse_rest(values.pop("rest", None), ours)
             given = {name: value for name, value in values.items() if name in ours and value not in (None, [])}
             command(**{name: value for name, value in values.items() if name not in ours}, given=given)
 
         kept = [parameter for parameter in own.parameters.values() if parameter.name != "given"]
         options = [_option(flag) for flag in flags]
         run.__name__, run.__doc__ = command.__name__, command.__doc__
-        run.__signature__ = own.replace(parameters=[*kept, *options])  # pyright: ignore[reportFunctionMemberAccess]
-        run.__annotations__ = {parameter.name: parameter.annotation for parameter in [*kept, *options]}
+        shown = [*kept, *[_REST] * ("data" not in own.parameters), *options]  # `inspect` takes what has no flag
+        run.__signature__ = own.replace(parameters=shown)  # pyright: ignore[reportFunctionMemberAccess]
+        run.__annotations__ = {parameter.name: parameter.annotation for parameter in shown}
         return run
 
     return decorate
+
+
+_REST = inspect.Parameter(  # what stands behind no flag, so that it is refused with a word about where it belongs
+    "rest",
+    inspect.Parameter.KEYWORD_ONLY,
+    default=None,
+    annotation=Annotated[list[str] | None, typer.Argument(hidden=True, metavar="")],
+)
+
+
+def _refuse_rest(rest: Sequence[str] | None, flags: Iterable[str]) -> None:
+    if rest:
+        known = set(flags)
+        flag = next((f" Was --{name} left out before it?" for name in ("models", "data") if name in known), "")
+        raise SettingsError(f"{' '.join(rest)} stands behind no flag.{flag}")
 
 
 def _option(flag: Flag) -> inspect.Parameter:

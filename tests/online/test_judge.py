@@ -5,7 +5,7 @@ import math
 import random
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import pytest
 
@@ -169,6 +169,16 @@ def test_a_function_that_cannot_judge_says_why(tmp_path: Path) -> None:
     verdict = one(open_judge(Function(function="tests.online.test_judge:cannot"), cache=tmp_path), "a")
     assert isinstance(verdict, Failed)
     assert "I know no p" in verdict.reason
+
+
+def mistaken(prompt: Any, answer: str) -> float:
+    return {"a": 1.0}[answer] if prompt else 0.0
+
+
+def test_a_mistake_in_a_function_is_told_with_its_place_and_the_prompt() -> None:
+    judge = open_judge(Function(function=f"{__name__}:mistaken"))
+    with pytest.raises(SettingsError, match=r"raised KeyError: 'b' \(.*test_judge.py, line \d+\), asked about 'Why"):
+        judge(["Why?"], [["a", "b"]])
 
 
 def test_a_function_of_one_argument_is_refused_before_it_is_called(tmp_path: Path) -> None:

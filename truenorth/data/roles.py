@@ -110,7 +110,10 @@ def no_layout(given: Mapping[str, str], found: Survey) -> str:
     if not found.rows:
         return f"{found.file or 'The data'} has no rows: it is empty, or has only blank lines or a header."
     said = f" with {_pairs(given)}" if given else ""
-    hint = f" Perhaps: --columns {_pairs(likely)}." if (likely := _likely(found.kinds)) else ""
+    likely = _likely(found.kinds)
+    hint = f" Perhaps: --columns {_pairs(likely)}." if likely else ""
+    if likely.keys() == {"prompt"}:
+        hint = " Prompts alone, which a model answers, are given as --prompts FILE."
     needs = "; ".join(f"{', '.join(roles.needed)} ({name})" for name, roles in LAYOUTS.items())
     return (
         f"{found.file} fits no layout{said}. It has the columns {', '.join(found.kinds) or 'none'}.{hint} "

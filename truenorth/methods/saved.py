@@ -78,6 +78,23 @@ def _has_own(method: str, parts: Mapping[str, Any]) -> bool:
     return method in methods.METHODS or "objective" not in parts
 
 
+_LACKS = {  # a part of a recipe that some methods have -> what a method without it does
+    "schedule": "trains on rows of a file and plays no rounds",
+    "domains": "trains on all rows together, not on one domain after another",
+    "clients": "has no clients",
+    "chase": "trains one policy, and no fast and slow module",
+}
+
+
+def _refuse_what_it_lacks(recipe: "Recipe", key: str) -> None:
+    """Raise SettingsError for a setting of a part that the recipe does not have, with the methods that do."""
+    part = key.partition(".")[0]
+    if part == key or getattr(recipe, part, 0) is not None or part not in _LACKS:
+        return
+    having = [name for name in methods.METHODS if getattr(methods.recipe(name), part) is not None]
+    raise SettingsError(f"{recipe.method} {_LACKS[part]}: {key} is a setting of {', '.join(having)}.")
+
+
 def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     """The recipe with one setting changed, as `--set KEY=VALUE` does; text is read as YAML, `none` is nothing.
 
@@ -98,6 +115,7 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     if name == f"{MERGING}.kind" and name not in paths:  # there is none yet: one of this kind, as it comes
         name, value = MERGING, {"kind": value}
     if name not in paths:
+        _refuse_what_it_lacks(recipe, key)
         shown = [name for name, path in paths.items() if name in short or path not in short.values()]
         raise SettingsError(
             f"{recipe.method} has no setting {key}.{did_you_mean(name, paths)} It has {', '.join(shown)}."

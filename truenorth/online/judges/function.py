@@ -1,6 +1,7 @@
 """A Python function as a judge."""
 
 import inspect
+import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
@@ -15,7 +16,7 @@ class Function(JudgeSettings):
     """`f(prompt, answer)` gives a reward, `f(prompt, a, b)` gives P(a beats b); called for both orders.
 
     It says that it cannot judge by raising ValueError, and that it may be asked again by raising OSError (time-outs
-    are). Other exceptions are mistakes in it, and end the run.
+    are). Other exceptions are mistakes in it, and end the run with a SettingsError.
     """
 
     kind: ClassVar[str] = "function"
@@ -61,6 +62,18 @@ def _answer(function: Callable[..., Any], question: Question) -> float | Failed:
         return Failed(f"{error}")
     except OSError as error:
         return Failed(f"{type(error).__name__}: {error}", transient=True)
+    except Exception as error:
+        raise SettingsError(_mistake(error, question)) from error
     if isinstance(value, bool) or not isinstance(value, int | float):
         return Failed(f"the judge gave {value!r} where a number was asked", transient=True)
     return float(value)
+
+
+def _mistake(error: Exception, question: Question) -> str:
+    """Where a function went wrong, and at what."""
+    at = traceback.extract_tb(error.__traceback__)[-1]
+    return (
+        f"the judge raised {type(error).__name__}: {error} ({at.filename}, line {at.lineno}), asked about "
+        f"{str(question.prompt)[:80]!r} with {' and '.join(repr(answer[:80]) for answer in question.answers)}. "
+        "A judge that cannot judge a prompt raises ValueError, and the prompt is left out."
+    )
