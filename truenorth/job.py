@@ -1,7 +1,6 @@
 """A run from end to end: rows, model, references, steps, and what comes out."""
 
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,26 +13,23 @@ from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
 from .errors import CheckpointError
-from .evaluate.preferences import each_held_out
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .models.load import config_of, context_of, load_tokenizer
-from .models.modes import evaluating
 from .models.origin import fingerprint
 from .models.references import refuse_repeated
 from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
-from .outcome import answers, finish, prompts_of, sample_prompts, summarise
+from .outcome import answers, finish, measured, measured_before, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
 from .recipe import Objective, Recipe
 from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_update
 from .run import DataSource, Run
-from .session import Session, begin, first_step, steps_of
+from .session import Session, begin, steps_of
 from .train import checkpoint
 from .train.checkpoint import Progress
-from .train.loop import Plan, by_player, train
+from .train.loop import Plan, train
 from .train.run_directory import RunDirectory, check_directory, identity
-from .train.step import Player
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +164,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
 
-    before = _before(session, recipe, directory, sample=sample, watch=watch)
+    before = measured_before(session, recipe, directory, sample=sample, watch=watch)
     torch.manual_seed(run.seed + session.data.rank)  # of dropout, which differs with the rows
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
     if last is not None:
@@ -181,7 +177,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
         return Result(run.out, None, interrupted=True, summary={})
     watch.stage("writing the model and the report")
     session = replace(session, players=outcome.players)
-    after = _held_out(session, session.players)
+    after = measured(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     if recipe.schedule is not None:
         spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
@@ -239,37 +235,6 @@ def _saved(last: Path, same: str) -> Progress:
     return progress
 
 
-def _before(
-    session: Session, recipe: Recipe, directory: RunDirectory, *, sample: Callable[[], list[str]], watch: Watch
-) -> dict[str, Any]:
-    """What was measured before the first step; read from before.json when a resumed run has it already."""
-    file = directory.file("before.json")
-    if session.sharding.processes.world.first_says(file.exists()):
-        return json.loads(file.read_text())
-    watch.stage("checking the first step")
-    check = first_step(recipe, session)
-    watch.stage("answering and scoring before training")
-    found = {
-        "step0": None if check is None else asdict(check),
-        "held_out": _held_out(session, session.players),
-        "answers": sample(),
-        "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."] * bool(session.policy.scorer.fallback)
-        + ["The head that tells how much was deleted was trained beside the model and is not part of it."]
-        * (recipe.objective.degree_head is not None),
-    }
-    directory.write(file.name, found)
-    return found
-
-
-def _held_out(session: Session, players: Sequence[Player]) -> dict[str, float]:
-    """Metrics of the held-out rows, none where there are no such rows."""
-    if session.held_out is None:
-        return {}
-    with evaluating(session.policy.model):
-        rows, references = session.held_out, session.held_out_references
-        return by_player(each_held_out(players, rows, references, budget=session.budget, group=session.data))
-
-
 def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
     quarter = max(1, -(-session.steps.count // 4))
     return Plan(
@@ -280,7 +245,7 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         save_every=run.save_every or selfplay.steps_of_round(session) or quarter,
         keep_checkpoints=run.keep_checkpoints,
         eval_every=run.eval_every or quarter,
-        evaluate=None if session.held_out is None else lambda players: _held_out(session, players),
+        evaluate=None if session.held_out is None else lambda players: measured(session, players),
         before_step=lambda step: selfplay.told(session, step),
         watch=watch.logged,
         processes=session.sharding.processes,

@@ -1,7 +1,9 @@
-"""What comes out of a run: answers before and after, the summary, the model card and the final model."""
+"""What comes out of a run: what was measured before and after, the summary, the model card and the final model."""
 
+import json
 import platform
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from transformers import PreTrainedTokenizerBase
 from . import methods
 from .data.chat import Encoder
 from .data.tokens import Ints
+from .evaluate.preferences import each_held_out
+from .evaluate.progress import Watch
 from .files import write_json
 from .models.classifier import export_classifier
 from .models.export import Final, export
+from .models.modes import evaluating
 from .models.policy import Policy
 from .models.sharding import whole_weights
 from .online.prompts import as_turn, read_prompts
@@ -24,9 +29,11 @@ from .online.sampler import generate
 from .online.sampling import Sampling, encode
 from .recipe import Recipe
 from .run import Run
-from .session import Session
+from .session import Session, first_step
 from .train.checkpoint import Progress
+from .train.loop import by_player
 from .train.run_directory import RunDirectory
+from .train.step import Player
 
 PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
 JUDGES_OF = {"answers": "reward", "orders": "preference"}  # the kind of judge that a head of scores makes
@@ -65,6 +72,37 @@ def answers(session: Session, tokenizer: PreTrainedTokenizerBase, prompts: Seque
             sampling=ANSWER.replace(seed=seed),
         )
     return [responses[0].text for responses in drawn]
+
+
+def measured_before(
+    session: Session, recipe: Recipe, directory: RunDirectory, *, sample: Callable[[], list[str]], watch: Watch
+) -> dict[str, Any]:
+    """What was measured before the first step; read from before.json when a resumed run has it already."""
+    file = directory.file("before.json")
+    if session.sharding.processes.world.first_says(file.exists()):
+        return json.loads(file.read_text())
+    watch.stage("checking the first step")
+    check = first_step(recipe, session)
+    watch.stage("answering and scoring before training")
+    found = {
+        "step0": None if check is None else asdict(check),
+        "held_out": measured(session, session.players),
+        "answers": sample(),
+        "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."] * bool(session.policy.scorer.fallback)
+        + ["The head that tells how much was deleted was trained beside the model and is not part of it."]
+        * (recipe.objective.degree_head is not None),
+    }
+    directory.write(file.name, found)
+    return found
+
+
+def measured(session: Session, players: Sequence[Player]) -> dict[str, float]:
+    """Metrics of the held-out rows, none where there are no such rows."""
+    if session.held_out is None:
+        return {}
+    with evaluating(session.policy.model):
+        rows, references = session.held_out, session.held_out_references
+        return by_player(each_held_out(players, rows, references, budget=session.budget, group=session.data))
 
 
 def summarise(
