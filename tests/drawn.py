@@ -176,7 +176,8 @@ def taken(candidates: Candidates, prompts: Sequence[int], responses: Sequence[in
 
 def declared(objective: Objective) -> list[str]:
     """Names of all that `objective` says it reads, but for its step."""
-    return [*objective.references, *objective.columns, *objective.reads - {"step"}]
+    read = objective.reads - {"step"}
+    return [*objective.references, *objective.columns, *read, *["sample"] * (objective.sample is not None)]
 
 
 def swapped(candidates: Candidates, part: str) -> Candidates:
@@ -200,6 +201,7 @@ def swapped(candidates: Candidates, part: str) -> Candidates:
         columns={name: swap(column) if name == part else column for name, column in columns.items()},
         **{name: swap(getattr(candidates, name)) for name in ("rewards", "wins", "degrees") if name == part},
         token_kl={name: swap(kl) if part in (name, "token_kl") else kl for name, kl in candidates.token_kl.items()},
+        roles={name: mapped(role, swap) if name == part else role for name, role in candidates.roles.items()},
     )
     return dataclasses.replace(found, step=alone(found))
 
@@ -226,7 +228,7 @@ def undeclared(objective: Objective, candidates: Candidates, change: Callable[[T
         policy=measured(candidates.policy, objective.of_policy),
         references=references if objective.further_references else others(references, objective.references),
         columns=others(candidates.columns, objective.columns),
-        roles=others(candidates.roles, ()),
+        roles=others(candidates.roles, () if objective.sample is None else ("sample",)),
         token_kl=others(candidates.token_kl, objective.references if "token_kl" in read else ()),
         **{name: part if name in read else other(part) for name, part in whole.items()},
     )

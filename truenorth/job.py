@@ -109,11 +109,13 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     watch.stage("reading the data")
     settings = data_settings(recipe, run)
     context = context_of(run.model, trust_remote_code=run.trust_remote_code)
-    rounds = None if recipe.schedule is None else selfplay.planned(recipe, run, tokenizer, context)
-    if rounds is None:
-        rows = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
-    else:
-        rows = rounds.rows
+    given, rounds = None, None
+    if run.data:
+        given = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
+    if recipe.schedule is not None:
+        rounds = selfplay.planned(recipe, run, tokenizer, context=context, data=given)
+    rows = given if rounds is None else rounds.rows
+    assert rows is not None, "a run without rows and without rounds is refused"
     unseen = None
     if run.eval_data:
         unseen = world.in_turn(lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage))
@@ -122,7 +124,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
-    for note in notes(rows, settings, recipe.objective.name) if rounds is None else ():
+    for note in () if given is None else notes(given, settings, recipe.objective.name):
         watch.said(note)
     refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
     ready = Ready(recipe, run, directory, tokenizer, rows, unseen, rounds, context, sharding)
@@ -130,8 +132,8 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
-        if rounds is None:
-            directory.write("account.json", _account(rows))
+        if given is not None:
+            directory.write("account.json", _account(given))
         return _train(ready, watch)
 
 

@@ -15,7 +15,7 @@ from .domains import Domains
 from .errors import SettingsError
 from .models.references import COMPUTED_BEFORE, REFERENCES, Cached, Moving, Reference
 from .optim.update import UPDATES, AdamW, Update
-from .schedule import Rounds
+from .schedule import OwnRows, Rounds, refuse_what_rounds_cannot_bring
 from .settings import Part, Settings, build
 from .types import Candidates, Measure, Measures
 
@@ -52,7 +52,7 @@ class Opponent:
     """Whose answers the policy's are judged against in rounds: a mixture of policy and reference, drawn beside them.
 
     Each token comes from policy^(1 - share) * reference^share, over its sum over the vocabulary. Nothing is learnt
-    from the opponent's answers themselves.
+    from the opponent's answers themselves, unless they are the objective's `sample`.
     """
 
     answers: int  # to each prompt
@@ -73,6 +73,9 @@ class Objective(Part, abc.ABC):
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
     demonstrations: ClassVar[bool] = False  # whether a single answer is one, beside pairs; a run must have both
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
+    # Who draws, in rounds, the further responses that it reads as `roles["sample"]`: the policy, or its opponent, whose
+    # answers are then compared like the policy's own. Held-out rows have none. None: it reads none.
+    sample: ClassVar[Literal["policy", "opponent"] | None] = None
     scope: ClassVar[Literal["row", "step"]] = "row"  # "step": rows are coupled, `candidates.step` is filled first
     # What leaves the loss as it is, each tested; a test holds a counterexample for those not declared:
     # one number added to all of a prompt's log-probs, the rejected responses (with their rewards) in another order,
@@ -98,6 +101,16 @@ class Objective(Part, abc.ABC):
     def degree_head(self) -> DegreeHead | None:
         """What gives `candidates.degrees`, and the data the versions for it; None: neither is there."""
         return None
+
+    @property
+    def own_rows(self) -> OwnRows | None:
+        """Which rows of a round are partly the policy's own; None: all are the data's, or all are drawn."""
+        return None
+
+    @property
+    def learns_from_rounds(self) -> bool:
+        """Whether it reads of rows what only rounds of drawn answers bring."""
+        return any(part is not None for part in (self.sample, self.own_rows))
 
     @property
     def score_head(self) -> ScoreHead | None:
@@ -179,6 +192,12 @@ class Recipe(Settings):
             _refuse_what_two_cannot_share(self.schedule, self.update, self.references)
         return self
 
+    @property
+    def asks_a_judge(self) -> bool:
+        """Whether a judge says of rows in rounds which answers are better."""
+        own = self.objective.own_rows
+        return self.schedule is not None and (self.schedule.judged or bool(own and own.asks_a_judge))
+
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":
         name, reads, given = self.objective.name, set(self.objective.references), set(self.references)
@@ -201,7 +220,12 @@ class Recipe(Settings):
     def _rows_can_be_had(self) -> "Recipe":
         """What the objective needs of rows, and the references of when they are made."""
         if self.schedule is not None:
-            _refuse_what_rounds_cannot_bring(self.objective, self.schedule)
+            refuse_what_rounds_cannot_bring(self.objective, self.schedule)
+        elif self.objective.learns_from_rounds:
+            raise SettingsError(
+                f"{self.objective.name} learns from answers that are drawn in rounds. Give the recipe a `schedule`, "
+                "for instance `schedule: {rounds: 3}`."
+            )
         elif "wins" in self.objective.reads or self.objective.opponent is not None:
             raise SettingsError(
                 f"{self.objective.name} reads who wins against whom, which a judge says in rounds of self-play. Give "
@@ -242,25 +266,3 @@ def _refuse_what_two_cannot_share(
                 f"the reference {name} follows the policy, and `chase` trains two modules: it could not say whom it "
                 f"follows. Use --set references.{name}.kind=cached."
             )
-
-
-def _refuse_what_rounds_cannot_bring(objective: Objective, schedule: Rounds) -> None:
-    """Raise SettingsError where an objective needs rows that are not drawn from the policy and judged."""
-    fewest, most = objective.candidates
-    if objective.score_head is not None:
-        raise SettingsError(
-            f"{objective.name} trains a judge, and rounds of self-play train a policy. Train it on the rows of a file."
-        )
-    if fewest > schedule.k or (most is not None and most < 2):
-        takes = f"{fewest} or more" if most is None else f"{fewest} to {most}"
-        raise SettingsError(
-            f"{objective.name} takes {takes} answers to a prompt, and a round draws {schedule.k}, of which it makes "
-            "comparisons. Give --k, or train on rows of a file."
-        )
-    needs = [
-        *(f"the column {name}" for name in objective.columns),
-        *["degraded answers"] * bool(objective.degree_head),
-    ]
-    if needs or objective.demonstrations:
-        what = ", ".join([*needs, *["demonstrations"] * objective.demonstrations])
-        raise SettingsError(f"{objective.name} needs {what}, which rounds of self-play do not make.")

@@ -22,6 +22,8 @@ from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
 from .models.sharding import Sharding
+from .online.contents import Contents
+from .online.given import Given
 from .online.judge import open_judge
 from .online.opponents import check_opponents
 from .online.prompts import as_turn, read_prompts
@@ -31,7 +33,7 @@ from .online.rounds import Play
 from .online.sampling import encode
 from .recipe import Recipe
 from .run import Run
-from .schedule import Rounds
+from .schedule import Rounds, answers_compared
 from .session import Session
 
 Make = Callable[[int], TokenizedRows]
@@ -52,14 +54,15 @@ class Planned:
     """Rounds before the first one: the prompts, and how large rows and run will be."""
 
     schedule: Rounds
-    prompts: Sequence[Asked]
+    contents: Contents
     count: int  # prompts of a round
+    compared: int  # answers in a row, before pairs are made of them
     pairing: Pairing  # "none": a method that takes all answers
     rows: Prepared  # as large as any that will be drawn, one for each prompt
 
     def steps(self, run: Run, make: Make = _not_yet, tell: Tell = _untold) -> RoundSteps:
         """The steps of the run, whose rows `make` makes and of which `tell` tells."""
-        rows = self.count * rows_per_prompt(self.schedule, self.pairing)
+        rows = self.count * rows_per_prompt(self.compared, self.pairing)
         return RoundSteps(self.schedule, make, tell, rows=rows, batch_size=run.batch_size, seed=run.seed)
 
 
@@ -75,20 +78,27 @@ def check(recipe: Recipe, run: Run) -> None:
         if not run.data:
             raise SettingsError(f"{recipe.method} needs rows to train on: --data DATA ...")
         return
-    missing = [f"--{name}" for name in ("prompts", "judge") if getattr(run, name) is None]
-    if missing:
+    from_rows, judged = recipe.schedule.from_rows, recipe.asks_a_judge
+    needed = {"--data": from_rows, "--prompts": not from_rows, "--judge": judged}
+    given = {"--data": run.data, "--prompts": run.prompts, "--judge": run.judge}
+    if missing := [flag for flag, needs in needed.items() if needs and not given[flag]]:
+        source = "--data pairs.jsonl" if from_rows else "--prompts prompts.jsonl"
         raise SettingsError(
             f"{recipe.method} plays rounds: it needs {' and '.join(missing)}. For instance: truenorth train "
-            f"{recipe.method} --model my-sft --prompts prompts.jsonl --judge my.judges:reward --out runs/x"
+            f"{recipe.method} --model my-sft {source}{' --judge my.judges:reward' * judged} --out runs/x"
         )
-    given = {"--data": run.data, "--epochs": run.epochs, "--max-steps": run.max_steps}
-    if odd := [flag for flag, value in given.items() if value]:
+    if run.judge is not None and not judged:
+        raise SettingsError(
+            f"{recipe.method} asks no judge: its rows are ordered by the data, or by the policy. Leave --judge out."
+        )
+    unread = {"--data": run.data and not from_rows, "--epochs": run.epochs, "--max-steps": run.max_steps}
+    if odd := [flag for flag, value in unread.items() if value]:
         raise SettingsError(
             f"{recipe.method} plays rounds, which make their own rows: {', '.join(odd)} would not be read. Say how "
             "long with --rounds and --set schedule.epochs=..., schedule.prompts=..."
         )
-    assert run.judge is not None
-    run.judge.check_place()
+    if run.judge is not None:
+        run.judge.check_place()
 
 
 def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
@@ -100,26 +110,44 @@ def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
         )
 
 
-def planned(recipe: Recipe, run: Run, tokenizer: PreTrainedTokenizerBase, context: int | None) -> Planned:
-    """The rounds that the run will play. Raises DataError or SettingsError for prompts that cannot be asked."""
-    schedule, encoder = recipe.schedule, Encoder(tokenizer)
+def planned(
+    recipe: Recipe, run: Run, tokenizer: PreTrainedTokenizerBase, *, context: int | None, data: Prepared | None
+) -> Planned:
+    """The rounds that the run will play, from the rows of `data` or from prompts.
+
+    Raises DataError or SettingsError for prompts that cannot be asked.
+    """
+    schedule, objective = recipe.schedule, recipe.objective
     assert schedule is not None
-    assert run.prompts is not None
-    chat = bool(tokenizer.chat_template)
-    prompts = [cast(Asked, as_turn(prompt) if chat else prompt) for prompt in read_prompts(run.prompts)]
-    tokens = [np.array(encode(prompt, encoder), np.int32) for prompt in prompts]
-    _must_fit(run, schedule, tokens, context)
-    takes_pairs = recipe.objective.candidates[1] == 2
+    compared = answers_compared(objective, schedule)
     pairing: Pairing = "none"
-    if takes_pairs:
+    if objective.candidates[1] == 2:
         pairing = schedule.pairing if run.pairing == "none" else run.pairing
-    answers = 2 if takes_pairs else schedule.k
-    rows = as_large_as_any(tokens, answers=answers, tokens=schedule.max_new_tokens)
-    nothing_read = Account()
-    count = schedule.prompts_of(len(prompts), run.batch_size)
-    return Planned(
-        schedule, prompts, count, pairing, Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
-    )
+    if schedule.from_rows:
+        assert data is not None
+        given = Given.of(data, [(source.path, source.share) for source in run.data], tokenizer)
+        contents = Contents(given.prompts, given, schedule.compared, objective.own_rows, run.seed)
+        _must_fit(run, schedule, [row.prompt for row in given.rows], context)
+        rows = given.as_large_as_any(objective, schedule)
+        prepared = replace(data, rows=rows, statistics=statistics_of(rows, data.account))
+    else:
+        contents, tokens = _from_prompts(run, tokenizer)
+        _must_fit(run, schedule, tokens, context)
+        answers = 2 if pairing != "none" else compared
+        beside = objective.opponent.answers if objective.opponent and objective.sample == "opponent" else 0
+        rows = as_large_as_any(tokens, answers=answers + beside, tokens=schedule.max_new_tokens)
+        nothing_read = Account()
+        prepared = Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
+    count = schedule.prompts_of(len(contents.prompts), run.batch_size)
+    return Planned(schedule, contents, count, compared, pairing, prepared)
+
+
+def _from_prompts(run: Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Contents, Sequence[Ints]]:
+    """Rounds of drawn answers, and the tokens of their prompts."""
+    assert run.prompts is not None
+    encoder, chat = Encoder(tokenizer), bool(tokenizer.chat_template)
+    prompts = [cast(Asked, as_turn(prompt) if chat else prompt) for prompt in read_prompts(run.prompts)]
+    return Contents(prompts), [np.array(encode(prompt, encoder), np.int32) for prompt in prompts]
 
 
 def in_steps(recipe: Recipe, per_round: int) -> Recipe:
@@ -133,17 +161,17 @@ def in_steps(recipe: Recipe, per_round: int) -> Recipe:
 
 def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTokenizerBase, watch: Watch) -> Session:
     """The session whose rows its policy makes, round by round."""
-    assert run.judge is not None
-    watch.stage("loading the judge")
+    if run.judge is not None:
+        watch.stage("loading the judge")
     encoder, opponent = Encoder(tokenizer), session.player.objective.opponent
     sampler, hand_over = drawing.sampler_of(session, run, tokenizer)
 
     play = Play(
         plan.schedule,
-        plan.prompts,
+        plan.contents,
         plan.count,
         sampler,
-        open_judge(run.judge),
+        None if run.judge is None else open_judge(run.judge),
         run.out / "rounds",
         run.seed,
         partial(drawing.answering, session),
@@ -154,7 +182,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
 
     def make(number: int) -> TokenizedRows:
         of = f"round {number + 1} of {plan.schedule.rounds}"
-        watch.stage(f"{of}: {plan.count} prompts, {plan.schedule.k} answers each")
+        watch.stage(f"{of}: {plan.count} prompts, {plan.schedule.k} answer{'s' * (plan.schedule.k > 1)} each")
         try:
             file = play.round(number)
         except SamplerError as error:
@@ -168,7 +196,8 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
                 f"{reason}. {file.log} has the reason for each."
             )
         check_opponents(file.rows(), opponent, file.rows_file)
-        rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties)
+        sample = session.player.objective.sample
+        rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties, sample=sample)
         watch.stage("training")
         return rows
 
@@ -215,9 +244,10 @@ def _must_fit(run: Run, schedule: Rounds, prompts: Sequence[Ints], context: int 
     if context is not None and context < most:
         most, what = context, "the model's context"
     longest = max(map(len, prompts))
+    where = ", ".join(source.path for source in run.data) or run.prompts
     if longest + schedule.max_new_tokens > most:
         raise SettingsError(
-            f"{run.prompts}: the longest prompt has {longest} tokens, an answer may have {schedule.max_new_tokens} "
+            f"{where}: the longest prompt has {longest} tokens, an answer may have {schedule.max_new_tokens} "
             f"(schedule.max_new_tokens), and {what} is {most}. Ask for shorter answers, leave long prompts out"
             + (", or raise it." if what == "--max-length" else ".")
         )

@@ -78,6 +78,26 @@ class LogProbs:
         first[1:] = self.length.flatten().long().cumsum(0)[:-1]  # where each response's tokens begin
         return (self.sums(values.double()).flatten()[owner] - (before - before[first][owner])).to(values.dtype)
 
+    def of_responses(self, places: slice) -> "LogProbs":
+        """Those of some of each prompt's K responses, but for `logits`, which are of all.
+
+        >>> LogProbs(Tensor([[-3.0, -1.0]]), Tensor([[2, 1]]), tokens=Tensor([-1.0, -2.0, -1.0])).of_responses(
+        ...     slice(1, None)
+        ... ).tokens
+        tensor([-1.])
+        """
+
+        def cut(values: Tensor | None) -> Tensor | None:
+            return None if values is None else values[:, places]
+
+        tokens = None
+        if self.tokens is not None:
+            kept = torch.zeros_like(self.length, dtype=torch.bool)
+            kept[:, places] = True
+            tokens = self.tokens[kept.flatten()[self.owner]]
+        entropy, collision, degrees = map(cut, (self.entropy, self.collision, self.degrees))
+        return LogProbs(self.total[:, places], self.length[:, places], tokens, entropy, collision, degrees)
+
     def detach(self) -> "LogProbs":
         tokens = None if self.tokens is None else self.tokens.detach()
         return replace(self, total=self.total.detach(), tokens=tokens, degrees=None)
@@ -89,6 +109,10 @@ class Scored:
 
     policy: LogProbs
     references: Mapping[str, LogProbs] = field(default_factory=dict[str, LogProbs])
+
+    def log_ratio(self, reference: str = "initial") -> Tensor:
+        """[B, M] nats: log pi(y|x) - log pi_ref(y|x)."""
+        return self.policy.total - self.references[reference].total
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +162,20 @@ class Candidates:
     def log_ratio(self, reference: str = "initial") -> Tensor:
         """[B, K] nats: log pi(y|x) - log pi_ref(y|x)."""
         return self.policy.total - self.references[reference].total
+
+    def with_sample(self, k: int) -> "Candidates":
+        """[B, K + M] scored together -> the first K, which are compared, and the others as the role "sample"."""
+
+        def of(places: slice) -> tuple[LogProbs, Mapping[str, LogProbs]]:
+            references = {name: reference.of_responses(places) for name, reference in self.references.items()}
+            return self.policy.of_responses(places), references
+
+        policy, references = of(slice(k))
+        return replace(
+            self,
+            policy=policy,
+            references=references,
+            roles={**self.roles, "sample": Scored(*of(slice(k, None)))},
+            token_kl={name: kl[:, :k] for name, kl in self.token_kl.items()},
+            degrees=None if self.degrees is None else self.degrees[:, :k],
+        )

@@ -28,5 +28,6 @@ def test_its_pair_cannot_be_known_before():
 
 
 def test_fewer_answers_than_a_pair_are_refused():
-    with pytest.raises(SettingsError, match=r"k must lie in \[2, inf\), got 1"):
-        recipe("online_dpo").schedule.replace(k=1)
+    made = recipe("online_dpo")
+    with pytest.raises(SettingsError, match=r"a round has 1, of which it makes comparisons. Give --k"):
+        made.replace(schedule=made.schedule.replace(k=1))

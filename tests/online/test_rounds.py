@@ -17,6 +17,7 @@ from truenorth.data.prepare import DataSettings, Needs, prepare
 from truenorth.data.tokens import Ints, TokenizedRows
 from truenorth.errors import DataError, SamplerError
 from truenorth.judge import Failed, Rewards, Verdict, Wins
+from truenorth.online.contents import Contents
 from truenorth.online.round_file import RoundRow
 from truenorth.online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
 from truenorth.online.rounds import JUDGED_AT_ONCE, Play
@@ -73,7 +74,7 @@ def last_digit(prompts: Sequence[Any], answers: Sequence[Sequence[str]]) -> list
 def play(folder: Path, sampler: Echo | None = None, **changes: Any) -> Play:
     schedule = Rounds(k=3, **changes)
     count = schedule.prompts_of(len(PROMPTS), batch_size=8)
-    return Play(schedule, PROMPTS, count, sampler or Echo(), last_digit, folder, 0, nullcontext)
+    return Play(schedule, Contents(PROMPTS), count, sampler or Echo(), last_digit, folder, 0, nullcontext)
 
 
 @pytest.fixture(scope="module")
@@ -197,7 +198,7 @@ def test_wins_and_rewards_each_stand_for_the_other(tmp_path: Path) -> None:
         return [Wins(((0.5, 0.9, 0.1), (0.1, 0.5, 0.9), (0.9, 0.1, 0.5)))] * len(prompts)
 
     made = play(tmp_path)
-    rows = Play(made.schedule, PROMPTS, 4, Echo(), cycle, tmp_path, 0, nullcontext).round(0).rows()
+    rows = Play(made.schedule, made.contents, 4, Echo(), cycle, tmp_path, 0, nullcontext).round(0).rows()
     assert rows[0].scores == pytest.approx((0.5, 0.5, 0.5))
     scored = play(tmp_path / "scored").round(0).rows()
     assert scored[0].wins[1][0] == pytest.approx(1 / (1 + 2.718281828459045**-1))
@@ -208,7 +209,7 @@ def test_answers_of_one_score_make_no_pair_unless_wanted(tmp_path: Path, encoder
         return [Rewards((0.0,) * len(answers[0]))] * len(prompts)
 
     made = play(tmp_path)
-    rows = Play(made.schedule, PROMPTS, 4, Echo(), even, tmp_path, 0, nullcontext).round(0).rows()
+    rows = Play(made.schedule, made.contents, 4, Echo(), even, tmp_path, 0, nullcontext).round(0).rows()
     assert tokenized(rows, encoder, pairing="best_vs_worst", ties="drop")[1] == 4
     kept, empty = tokenized(rows, encoder, pairing="all_pairs", ties="keep")
     assert (len(kept), empty) == (12, 0)
@@ -267,7 +268,7 @@ def test_a_round_without_a_row_says_why() -> None:
 
 
 def test_pairs_of_k_answers_are_counted_before_they_are_there() -> None:
-    assert [rows_per_prompt(Rounds(k=4), how) for how in ("none", "best_vs_worst", "best_vs_each", "all_pairs")] == [
+    assert [rows_per_prompt(4, how) for how in ("none", "best_vs_worst", "best_vs_each", "all_pairs")] == [
         1,
         1,
         3,

@@ -17,6 +17,7 @@ from torch import Tensor
 from ..errors import SettingsError
 from ..models.references import Reference
 from ..recipe import AnyObjective, DegreeHead, Objective, Reads, Recipe
+from ..schedule import OwnRows
 from ..settings import Settings, kind_of
 from ..types import Candidates
 from .contract import answers
@@ -52,6 +53,7 @@ class WeightedSum(Objective):
         _refuse_mixed_references(self.objectives)
         _refuse_several_heads(self.objectives)
         _refuse_judges(self.objectives)
+        _refuse_two_sources(self.objectives)
         return self
 
     @property
@@ -89,6 +91,14 @@ class WeightedSum(Objective):
     @property
     def demonstrations(self) -> bool:
         return any(part.demonstrations for part in self.objectives)
+
+    @property
+    def sample(self) -> Literal["policy", "opponent"] | None:
+        return next((part.sample for part in self.objectives if part.sample is not None), None)
+
+    @property
+    def own_rows(self) -> OwnRows | None:
+        return next((part.own_rows for part in self.objectives if part.own_rows is not None), None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -171,6 +181,14 @@ def _refuse_judges(parts: Sequence[Objective]) -> None:
     judges = [part.name for part in parts if part.score_head is not None]
     if judges:
         raise SettingsError(f"{judges[0]} trains a judge, whose scores no other loss reads: it is no part of a sum.")
+
+
+def _refuse_two_sources(parts: Sequence[Objective]) -> None:
+    """Raise SettingsError where two parts want something else drawn beside the compared answers."""
+    sources = {(part.sample, part.own_rows) for part in parts} - {(None, None)}
+    if len(sources) > 1:
+        names = ", ".join(part.name for part in parts if part.sample is not None or part.own_rows is not None)
+        raise SettingsError(f"the parts {names} of the sum want different answers drawn in a round. Keep one of them.")
 
 
 def _refuse_several_heads(parts: Sequence[Objective]) -> None:

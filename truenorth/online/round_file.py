@@ -2,7 +2,7 @@
 
 A round is a folder with `rows.jsonl`, a line for each prompt, and `log.jsonl`, which names what has been written: rows
 that a kill cut off are not in it, and are made again. A `rows.jsonl` without a log was made elsewhere, and is taken
-as it is: `prompt`, `responses` and `scores` or `wins`.
+as it is: `prompt`, `responses` and `scores` or `wins`, and what else `RoundRow` names.
 """
 
 import json
@@ -19,6 +19,15 @@ PER_ANSWER = ("responses", "scores", "tokens", "ended", "log_probs")  # fields o
 
 
 @dataclass(frozen=True, slots=True)
+class Beside:
+    """M answers that were drawn beside those of a row, and are compared with none."""
+
+    responses: tuple[str, ...]  # [M]
+    tokens: tuple[tuple[int, ...], ...] | None = None  # [M]
+    ended: tuple[bool, ...] | None = None  # [M]
+
+
+@dataclass(frozen=True, slots=True)
 class RoundRow:
     """A prompt, its K answers in the order in which they were drawn, and what the judge said of them."""
 
@@ -31,6 +40,11 @@ class RoundRow:
     ended: tuple[bool, ...] | None = None  # [K] by the model itself; None: not known
     log_probs: tuple[float, ...] | None = None  # [K] nats under the distribution drawn from; None: not known
     opponents: int | None = None  # so many of the answers, the last, are not the policy's but of its opponent
+    given: int | None = None  # so many of the answers, the first, are the data's; None: all were drawn
+    unjudged: bool | None = None  # True: no judge was asked; scores and wins are the data's, or all alike
+    beside: Beside | None = None
+    columns: Mapping[str, float] | None = None  # further numbers for the objective
+    prompt_tokens: tuple[int, ...] | None = None  # of a prompt of the data; None: those of the prompt as text
     made: Mapping[str, Any] = field(default_factory=dict[str, Any])  # how: round, seed, temperature, ...
 
     @classmethod
@@ -42,12 +56,26 @@ class RoundRow:
 
     @property
     def own(self) -> "RoundRow":
-        """The row with the policy's answers alone, and their scores among all."""
-        if not self.opponents:
+        """The row with the policy's answers alone, none where nothing was drawn, and their scores among all.
+
+        Answers that nobody compared have a score of 1/2.
+        """
+        if (drawn := self.beside) is not None:
+            m = len(drawn.responses)
+            even: dict[str, Any] = {"scores": (0.5,) * m, "wins": ((0.5,) * m,) * m}
+            known: dict[str, Any] = {name: getattr(drawn, name) for name in ("responses", "tokens", "ended")}
+            return replace(self, given=None, beside=None, log_probs=None, **known, **even)
+        if not (self.given or self.opponents):
             return self
-        k = len(self.responses) - self.opponents
-        cut = {name: None if (all_ := getattr(self, name)) is None else all_[:k] for name in PER_ANSWER}
-        return replace(self, wins=tuple(row[:k] for row in self.wins[:k]), opponents=None, **cut)
+        places = slice(self.given, len(self.responses) - (self.opponents or 0))
+        cut = {name: None if (all_ := getattr(self, name)) is None else all_[places] for name in PER_ANSWER}
+        return replace(self, wins=tuple(row[places] for row in self.wins[places]), given=None, opponents=None, **cut)
+
+    @property
+    def opposing(self) -> "RoundRow":
+        """The row with the opponent's answers alone, and their scores among all."""
+        first = len(self.responses) - (self.opponents or 0)
+        return replace(self, given=first, opponents=None).own
 
     @property
     def wins_against_opponents(self) -> tuple[float, ...]:
@@ -157,6 +185,7 @@ def _row(line: str, where: str, number: int) -> RoundRow:
         ) from error
     row = RoundRow.judged(verdict, prompt=prompt, responses=responses, place=int(data.get("place", number - 1)))
     tokens, ended, log_probs = data.get("tokens"), data.get("ended"), data.get("log_probs")
+    beside, prompt_tokens = data.get("beside"), data.get("prompt_tokens")
     return replace(
         row,
         scores=tuple(data.get("scores", row.scores)),
@@ -164,5 +193,19 @@ def _row(line: str, where: str, number: int) -> RoundRow:
         ended=None if ended is None else tuple(ended),
         log_probs=None if log_probs is None else tuple(log_probs),
         opponents=data.get("opponents"),
+        given=data.get("given"),
+        unjudged=data.get("unjudged"),
+        beside=None if beside is None else _beside(beside),
+        columns=data.get("columns"),
+        prompt_tokens=None if prompt_tokens is None else tuple(prompt_tokens),
         made=data.get("made", {}),
+    )
+
+
+def _beside(data: Mapping[str, Any]) -> Beside:
+    tokens, ended = data.get("tokens"), data.get("ended")
+    return Beside(
+        responses=tuple(data["responses"]),
+        tokens=None if tokens is None else tuple(map(tuple, tokens)),
+        ended=None if ended is None else tuple(ended),
     )

@@ -11,11 +11,13 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     """Metrics of round `number`, 0-based, from its files under `folder`.
 
     round                       its number, 1-based
-    rows, left_out              prompts with a verdict and without one
-    rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others
+    rows, left_out              prompts that made a row, and those without a verdict
+    rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others;
+                                like all that follows of answers that were drawn, not of the data's
     rewards/best                mean of each prompt's best score
     lengths/sampled             tokens of an answer
     wins/opponent               mean win of the policy's answers against its opponent's, where it has one
+    entropy                     nats of an answer: the mean of -log of the probability with which it was drawn
     ended                       share of the answers that end by themselves
     diversity                   share of a prompt's pairs of answers that differ, as text
     repetition                  share of an answer's word triples that it has had before
@@ -34,16 +36,21 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
 
 
 def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
-    rows = [row.own for row in judged]
+    rows = [own for row in judged if (own := row.own).responses]
+    if not rows:
+        return {}
     answers = [text for row in rows for text in row.responses]
     found = {
-        "rewards/judge": fmean(score for row in rows for score in row.scores),
-        "rewards/best": fmean(max(row.scores) for row in rows),
         "diversity": fmean(distinct(row.responses) for row in rows),
         "repetition": fmean(map(repetition, answers)),
     }
+    if scored := [row for row in rows if not row.unjudged]:
+        found["rewards/judge"] = fmean(score for row in scored for score in row.scores)
+        found["rewards/best"] = fmean(max(row.scores) for row in scored)
     if lengths := [len(tokens) for row in rows if row.tokens for tokens in row.tokens]:
         found["lengths/sampled"] = fmean(lengths)
+    if known := [nats for row in rows if row.log_probs for nats in row.log_probs]:
+        found["entropy"] = -fmean(known)
     if ended := [end for row in rows if row.ended for end in row.ended]:
         found["ended"] = fmean(map(float, ended))
     if against := [win for row in judged if row.opponents for win in row.wins_against_opponents]:

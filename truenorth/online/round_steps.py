@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 
@@ -83,9 +84,9 @@ class RoundSteps:
         return list(batches(self.open(step), self.indices(step), budget=budget, part=part, parts=parts))
 
 
-def rows_per_prompt(schedule: Rounds, pairing: Pairing) -> int:
-    """Rows that a prompt makes, if no two of its answers are equally good."""
-    return 1 if pairing == "none" else len(places_of_pairs(schedule.k, pairing))
+def rows_per_prompt(compared: int, pairing: Pairing) -> int:
+    """Rows that a prompt makes of so many answers, if no two of them are equally good."""
+    return 1 if pairing == "none" else len(places_of_pairs(compared, pairing))
 
 
 def as_large_as_any(prompts: Sequence[Ints], *, answers: int, tokens: int) -> TokenizedRows:
@@ -97,47 +98,72 @@ def as_large_as_any(prompts: Sequence[Ints], *, answers: int, tokens: int) -> To
     return TokenizedRows.of(rows)
 
 
+Sample = Literal["policy", "opponent"] | None  # who drew what stands behind the compared answers
+
+
 def tokenized(
-    rows: Sequence[RoundRow], encoder: Encoder, *, pairing: Pairing, ties: Ties
+    rows: Sequence[RoundRow], encoder: Encoder, *, pairing: Pairing, ties: Ties, sample: Sample = None
 ) -> tuple[TokenizedRows, int]:
     """Rows to train on, best answer first: all K, or pairs of them by `pairing`; and how many prompts gave none.
 
-    With `ties="drop"` two answers of one score make no pair.
+    With `ties="drop"` two answers that were judged alike make no pair. Behind the answers of each row stands its
+    `sample`, what the policy or its opponent has drawn; an opponent's answers are else only what others are judged by.
     """
     made, empty = list[TokenizedRow](), 0
     for row in rows:
-        whole = _whole(row, encoder)
+        against = row.opponents and sample != "opponent"
+        whole = _whole(replace(row.own, scores=row.wins_against_opponents) if against else row, encoder)
+        beside = _sampled(row, sample, encoder)
         if pairing == "none":
             made.append(whole)
             continue
         scores = whole.scores
         assert scores is not None
         pairs = places_of_pairs(len(scores), pairing)
-        kept = [pair for pair in pairs if ties == "keep" or scores[pair[0]] != scores[pair[1]]]
-        made += [_taken(whole, pair) for pair in kept]
+        kept = [pair for pair in pairs if ties == "keep" or row.unjudged or scores[pair[0]] != scores[pair[1]]]
+        made += [_followed(_taken(whole, pair), beside) for pair in kept]
         empty += not kept
     return TokenizedRows.of(made), empty
 
 
-def _whole(row: RoundRow, encoder: Encoder) -> TokenizedRow:
-    """The policy's answers of a row, best first, as they were drawn where that is known.
+def _sampled(row: RoundRow, sample: Sample, encoder: Encoder) -> tuple[Ints, ...]:
+    """Tokens of what was drawn to stand behind the answers. Raises DataError where nothing was."""
+    if sample is None:
+        return ()
+    of = row.own if sample == "policy" else row.opposing
+    if not of.responses:
+        raise DataError(
+            f"the row of {str(row.prompt)[:60]!r} has no answer of the {sample} beside those it compares. Rows that "
+            "are made elsewhere say which they are with `given`, `beside` or `opponents`."
+        )
+    return _tokens(of, encoder)[1]
 
-    Beside answers of an opponent their scores are their wins against those.
-    """
-    row = replace(row.own, scores=row.wins_against_opponents) if row.opponents else row
-    if row.tokens is None:
-        found = encoder.encode_texts(_text(row.prompt), row.responses)
-        prompt, ended = found.prompt, row.ended or [True] * len(found.responses)
-        texts = zip(found.responses, ended, strict=True)
-        responses = tuple(tokens if end else encoder.unended(tokens) for tokens, end in texts)
-    else:
-        prompt = np.array(encode(row.prompt, encoder), np.int32)
-        responses = tuple(np.array(tokens, np.int32) for tokens in row.tokens)
+
+def _tokens(row: RoundRow, encoder: Encoder) -> tuple[Ints, tuple[Ints, ...]]:
+    """Of the prompt and of each answer, as they were drawn where that is known."""
+    given = None if row.prompt_tokens is None else np.array(row.prompt_tokens, np.int32)
+    if row.tokens is not None:
+        prompt = np.array(encode(row.prompt, encoder), np.int32) if given is None else given
+        return prompt, tuple(np.array(tokens, np.int32) for tokens in row.tokens)
+    found = encoder.encode_texts(_text(row.prompt), row.responses)
+    texts = zip(found.responses, row.ended or [True] * len(found.responses), strict=True)
+    responses = tuple(tokens if end else encoder.unended(tokens) for tokens, end in texts)
+    return found.prompt if given is None else given, responses
+
+
+def _followed(row: TokenizedRow, beside: tuple[Ints, ...]) -> TokenizedRow:
+    responses = (*row.responses, *beside)
+    return replace(row, responses=responses, key=key_of(row.prompt, responses)) if beside else row
+
+
+def _whole(row: RoundRow, encoder: Encoder) -> TokenizedRow:
+    """All answers of a row, best first."""
+    prompt, responses = _tokens(row, encoder)
     given = TokenizedRow(
         prompt=prompt,
         responses=responses,
         scores=row.scores,
-        columns={},
+        columns=row.columns or {},
         file="round",
         row=row.place + 1,
         key="",

@@ -1,20 +1,21 @@
 """Rounds of self-play: the policy answers prompts, a judge says how well, and both are written as rows."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import SamplerError
-from ..judge import Asked, Failed, Judge, Rewards
+from ..judge import Failed, Judge, Rewards, Wins
 from ..processes import ALONE, Group
 from ..recipe import Opponent
 from ..schedule import Rounds
-from .round_file import RoundFile, RoundRow, Written
-from .sampling import Response, Sampler, Sampling, total_log_probs
+from .contents import Contents, Draft
+from .round_file import Beside, RoundFile, RoundRow, Written
+from .sampling import Prompt, Response, Sampler, Sampling, total_log_probs
 
 COMPARED = 64  # prompts whose answers of two rounds are compared
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
@@ -32,10 +33,10 @@ class Play:
     """
 
     schedule: Rounds
-    prompts: Sequence[Asked]
+    contents: Contents
     count: int  # prompts of a round
     sampler: Sampler
-    judge: Judge
+    judge: Judge | None  # None: no row is judged
     folder: Path  # of all rounds
     seed: int
     answering: Callable[[], AbstractContextManager[object]]  # within it the policy can be asked
@@ -61,9 +62,12 @@ class Play:
     def wins_against(self, number: int, earlier: int) -> float | None:
         """P(an answer of round `number` beats one of round `earlier`), as the judge says of prompts that both asked.
 
-        None where there are no such prompts, or the judge says nothing of them. Costs COMPARED questions at most.
+        None where there are no such prompts, or no judge who says something of them. Costs COMPARED questions at most.
         """
-        new, old = ({str(row.prompt): row for row in self._file(n).rows()} for n in (number, earlier))
+        if self.judge is None:
+            return None
+        drawn = ((row.own for row in self._file(n).rows()) for n in (number, earlier))
+        new, old = ({str(row.prompt): row for row in rows if row.responses} for rows in drawn)
         both = [
             (new[prompt].prompt, [new[prompt].responses[0], old[prompt].responses[0]])
             for prompt in new
@@ -78,11 +82,11 @@ class Play:
 
     def places(self, number: int) -> list[int]:
         """Which prompts round `number` asks: in turn, in a fresh order each time all were asked."""
-        wanted = np.arange(number * self.count, (number + 1) * self.count)
+        wanted, there_are = np.arange(number * self.count, (number + 1) * self.count), len(self.contents.prompts)
         found = list[int]()
-        for turn in np.unique(wanted // len(self.prompts)):
-            order = np.random.default_rng([self.seed, int(turn)]).permutation(len(self.prompts))
-            found += order[wanted[wanted // len(self.prompts) == turn] % len(self.prompts)].tolist()
+        for turn in np.unique(wanted // there_are):
+            order = np.random.default_rng([self.seed, int(turn)]).permutation(there_are)
+            found += order[wanted[wanted // there_are == turn] % there_are].tolist()
         return found
 
     def _made(self, number: int, done: frozenset[int]) -> Iterator[tuple[list[RoundRow], Written]]:
@@ -101,18 +105,26 @@ class Play:
         made = {"round": number + 1, **sampling.model_dump(mode="json", exclude_defaults=True), "seed": self.seed}
         made |= {"server": True} if self.sampler.remote else {}
         made |= {"mixture": self.opponent.share} if self.opponent else {}
-        prompts = [self.prompts[asked[place]] for place in mine]
-        answers = self._drawn(number, prompts, sampling, [i for i, place in enumerate(mine) if place in done])
+
+        def drafts(answered: Iterable[tuple[int, Sequence[Response]]]) -> list[Draft]:
+            return [self.contents.draft(number, place, asked[place], drawn) for place, drawn in answered]
+
+        drawn = [place for place in mine if self.contents.draws(number, asked[place])]
+        left = [place for place in mine if place not in done and not self.contents.draws(number, asked[place])]
+        for start in range(0, len(left), JUDGED_AT_ONCE):
+            yield self._judged(drafts((place, ()) for place in left[start : start + JUDGED_AT_ONCE]), 0.0, made)
+        prompts = [self.contents.asked(asked[place]) for place in drawn]
+        answers = self._drawn(number, prompts, sampling, [i for i, place in enumerate(drawn) if place in done])
         for group, seconds in self._groups(answers):
-            drawn = [(mine[i], self.prompts[asked[mine[i]]], responses) for i, responses in group]
-            yield self._judged(drawn, seconds, made)
+            yield self._judged(drafts((drawn[i], responses) for i, responses in group), seconds, made)
 
     def _drawn(
-        self, number: int, prompts: Sequence[Asked], sampling: Sampling, done: Sequence[int]
+        self, number: int, prompts: Sequence[Prompt], sampling: Sampling, done: Sequence[int]
     ) -> Iterator[tuple[int, list[Response]]]:
         """Answers as they come, of the policy as it is now."""
-        if len(done) < len(prompts):
-            self.hand_over(number)
+        if len(done) == len(prompts):
+            return
+        self.hand_over(number)
         yield from self.sampler.answers(prompts, sampling, round_index=number, done=done)
 
     def _groups(
@@ -137,26 +149,50 @@ class Play:
             raise failure
 
     def _judged(
-        self, drawn: Sequence[tuple[int, Asked, list[Response]]], seconds: float, made: Mapping[str, object]
+        self, drafts: Sequence[Draft], seconds: float, made: Mapping[str, object]
     ) -> tuple[list[RoundRow], Written]:
         began, rows, left_out = time.perf_counter(), list[RoundRow](), dict[str, str]()
-        verdicts = self.judge([prompt for _, prompt, _ in drawn], [[r.text for r in rs] for *_, rs in drawn])
-        for (place, prompt, responses), verdict in zip(drawn, verdicts, strict=True):
+        for draft, verdict in zip(drafts, self._verdicts(drafts), strict=True):
             if isinstance(verdict, Failed):
-                left_out[str(place)] = verdict.reason
-                continue
-            rows.append(
-                RoundRow.judged(
-                    verdict,
-                    prompt=prompt,
-                    responses=tuple(r.text for r in responses),
-                    place=place,
-                    tokens=tuple(r.tokens for r in responses) if all(r.tokens for r in responses) else None,
-                    ended=tuple(r.ended for r in responses),
-                    log_probs=total_log_probs(responses),
-                    opponents=self.opponent.answers if self.opponent else None,
-                    made=made,
+                left_out[str(draft.place)] = verdict.reason
+            else:
+                rows.append(
+                    replace(_row(draft, verdict, made), opponents=self.opponent.answers if self.opponent else None)
                 )
-            )
-        places = tuple(place for place, *_ in drawn)
+        places = tuple(draft.place for draft in drafts)
         return rows, Written(places, left_out, round(seconds, 3), round(time.perf_counter() - began, 3))
+
+    def _verdicts(self, drafts: Sequence[Draft]) -> Iterator[Rewards | Wins | Failed]:
+        """Of each draft, those that are asked about all at once."""
+        asked = [draft for draft in drafts if draft.verdict is None]
+        answers = [[response.text for response in draft.answers] for draft in asked]
+        said = iter(self.judge([draft.prompt for draft in asked], answers) if self.judge and asked else ())
+        for draft in drafts:
+            yield next(said) if draft.verdict is None else draft.verdict
+
+
+def _row(draft: Draft, verdict: Rewards | Wins, made: Mapping[str, object]) -> RoundRow:
+    of, beside = _known(draft.answers), _known(draft.beside)
+    return RoundRow.judged(
+        verdict,
+        prompt=draft.prompt,
+        responses=of.responses,
+        place=draft.place,
+        tokens=of.tokens,
+        ended=of.ended,
+        log_probs=total_log_probs(draft.answers),
+        given=draft.given or None,
+        unjudged=None if draft.verdict is None else True,
+        beside=beside if draft.beside else None,
+        columns=dict(draft.columns) or None,
+        prompt_tokens=draft.prompt_tokens,
+        made=made,
+    )
+
+
+def _known(responses: Sequence[Response]) -> Beside:
+    return Beside(
+        responses=tuple(r.text for r in responses),
+        tokens=tuple(r.tokens for r in responses) if all(r.tokens for r in responses) else None,
+        ended=tuple(r.ended for r in responses),
+    )

@@ -107,18 +107,24 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
     scored: list[Candidates] = []
     for i, policy in enumerate(live):
         peers = {"peer": live[(i + 1) % len(live)].detach()} if len(live) > 1 else {}
-        scored.append(
-            Candidates(
-                policy,
-                frozen | peers,
-                rewards=batch.rewards,
-                wins=batch.wins,
-                columns=batch.columns,
-                token_kl=_token_kl(players[i].objective, policy, frozen, batch),
-                degrees=policy.degrees,
-            )
+        candidates = Candidates(
+            policy,
+            frozen | peers,
+            rewards=batch.rewards,
+            wins=batch.wins,
+            columns=batch.columns,
+            token_kl=_token_kl(players[i].objective, policy, frozen, batch),
+            degrees=policy.degrees,
         )
+        scored.append(_with_sample(players[i].objective, candidates))
     return scored
+
+
+def _with_sample(objective: Objective, candidates: Candidates) -> Candidates:
+    """The responses behind the most that an objective compares are its sample; held-out rows have none."""
+    compared = candidates.policy.total.shape[1] if objective.sample is None else objective.candidates[1]
+    assert compared is not None, "a recipe refuses a sample beside any number of answers"
+    return candidates if compared == candidates.policy.total.shape[1] else candidates.with_sample(compared)
 
 
 def _token_kl(

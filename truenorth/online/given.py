@@ -1,0 +1,87 @@
+"""Rows of the data that rounds begin from: pairs as tokens, and as text for a judge and for people."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from transformers import PreTrainedTokenizerBase
+
+from ..data.checking import Sources, comparisons, parts
+from ..data.comparisons import Comparison
+from ..data.parts import count_lines
+from ..data.prepare import Prepared
+from ..data.tokens import Ints, TokenizedRow, TokenizedRows
+from ..errors import DataError
+from ..judge import Asked, Rewards, Wins
+from ..recipe import Objective
+from ..schedule import Rounds
+from .sampling import Response
+
+CERTAIN = Wins(((0.5, 1.0), (0.0, 0.5)))  # what a label says
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """Pairs of the data, best first, and the prompt of each as text."""
+
+    rows: TokenizedRows
+    prompts: Sequence[Asked]
+    as_text: Callable[[Ints], str]
+
+    @classmethod
+    def of(cls, prepared: Prepared, sources: Sources, tokenizer: PreTrainedTokenizerBase) -> "Given":
+        """The rows that were `prepared`; their files are read once more, for the prompts.
+
+        Raises DataError for a row that does not compare two answers.
+        """
+        rows = prepared.rows
+        for row in rows:
+            if len(row.responses) != 2:
+                raise DataError(
+                    f"{row.file}, row {row.row} has {len(row.responses)} answers, and rounds begin from pairs. Choose "
+                    "a pairing: --pairing best_vs_worst."
+                )
+        texts = dict(_prompts(prepared, sources))
+
+        def as_text(tokens: Ints) -> str:
+            return str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
+
+        return cls(rows, [texts[row.file, row.row] for row in rows], as_text)
+
+    def pair(self, i: int) -> tuple[Response, Response]:
+        """Both answers of row `i`, the better one first."""
+        ends = (
+            Response(self.as_text(tokens), tuple(tokens.tolist()), ended=True) for tokens in self.rows[i].responses
+        )
+        chosen, rejected = ends
+        return chosen, rejected
+
+    def verdict(self, i: int) -> Rewards | Wins:
+        """What the data say of the pair: its scores, or a label, which is a certain win."""
+        scores = self.rows[i].scores
+        return CERTAIN if scores is None else Rewards(scores)
+
+    def as_large_as_any(self, objective: Objective, schedule: Rounds) -> TokenizedRows:
+        """Rows as large as any of a round: memory is tried with them before there are any."""
+        own, tokens = objective.own_rows, schedule.max_new_tokens
+        may_be_compared = schedule.judged or bool(own and own.redrawn)
+        beside = 0 if objective.sample is None else schedule.k
+
+        def largest(row: TokenizedRow) -> TokenizedRow:
+            drawn = np.full(tokens, row.prompt[-1], np.int32)
+            pair = (drawn if may_be_compared and len(answer) < tokens else answer for answer in row.responses)
+            return replace(row, responses=(*pair, *(drawn,) * beside))
+
+        return TokenizedRows.of(map(largest, self.rows))
+
+
+def _prompts(prepared: Prepared, sources: Sources) -> Iterator[tuple[tuple[str, int], Asked]]:
+    """File and number of every row, and its prompt."""
+    file, lines = "", 0
+    for part in parts(sources):
+        lines = lines if part.name == file else 0
+        file = part.name
+        for _, row in comparisons(part, lines, prepared.layouts[part.source]):
+            if isinstance(row, Comparison):
+                yield (row.file, row.row), row.prompt
+        lines += count_lines(part)
