@@ -137,7 +137,9 @@ class Run(Settings):
         if self.stream is not None and self.data:
             raise SettingsError("--data has rows that are there, --stream rows that still come: give one of them.")
         if self.stream is not None and self.epochs is not None:
-            raise SettingsError("a stream is gone through once: leave --epochs out. --max-steps says when it is enough.")
+            raise SettingsError(
+                "a stream is gone through once: leave --epochs out. --max-steps says when it is enough."
+            )
         return self
 
     @model_validator(mode="after")
