@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from truenorth.chase import Chase
+from truenorth.clients import Clients
 from truenorth.completions import Completions, ServerSettings
 from truenorth.flags import FLAGS
 from truenorth.methods import METHODS, describe
@@ -83,9 +84,10 @@ def _recipe() -> Iterator[str]:
         yield from (_row(f"update.{row['name']}", "recipe", row, only=name) for row in own)
     yield from (_row(f"schedule.{row['name']}", "recipe", row) for row in table(Rounds))
     yield from (_row(f"chase.{row['name']}", "recipe", row) for row in table(Chase))
+    yield from (_row(f"clients.{row['name']}", "recipe", row) for row in table(Clients))
     for name in METHODS:
         for row in describe(name)["settings"]:
-            if row["name"].startswith(("schedule.", "chase.")):
+            if row["name"].startswith(("schedule.", "chase.", "clients.")):
                 continue
             changed = row["name"].startswith("update.") and row["source"] != "ours"
             path = row["name"] if row["name"].startswith("update.") else f"objective.{row['name']}"

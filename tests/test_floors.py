@@ -12,7 +12,7 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["data", "games", "weights", "world"], 1),
     **dict.fromkeys(["models", "optim", "merges"], 2),
-    **dict.fromkeys(["recipe", "run", "schedule", "domains", "chase", "judge", "completions", "stream"], 3),
+    **dict.fromkeys(["recipe", "run", "schedule", "domains", "chase", "clients", "judge", "completions", "stream"], 3),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
     **dict.fromkeys(
@@ -24,6 +24,7 @@ FLOORS: dict[str, int] = {
             "streaming",
             "drawing",
             "refusals",
+            "federation",
             "demo",
             "cli",
             "commands",

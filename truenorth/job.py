@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from . import methods, selfplay
+from . import federation, methods, selfplay
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
@@ -28,7 +28,12 @@ from .run import DataSource, Run
 from .session import Session, begin, steps_of
 from .train import checkpoint
 from .train.checkpoint import Progress
+<<<<<<< Updated upstream
 from .train.loop import Plan, train
+=======
+from .train.client_steps import ClientSteps
+from .train.loop import Plan, by_player, train
+>>>>>>> Stashed changes
 from .train.run_directory import RunDirectory, check_directory, identity
 
 
@@ -55,6 +60,7 @@ class Ready:
     rounds: selfplay.Planned | None
     context: int | None  # positions that the model has; None: no limit
     sharding: Sharding
+    clients: ClientSteps | None = None  # federated rounds
 
 
 def align(
@@ -96,6 +102,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     sharding = _sharding(run, world, watch)
     refuse_heads(recipe, run, sharding)
     selfplay.refuse_shards(recipe, sharding)
+    federation.check(recipe, run, sharding)
     refuse_update(recipe, run, sharding)
     check_references(
         recipe.references,
@@ -127,13 +134,21 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     for note in () if given is None else notes(given, settings, recipe.objective.name):
         watch.said(note)
     refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
-    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, rounds, context, sharding)
+    clients = federation.steps_of(recipe, run, rows.rows, sharding.processes.data)
+    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, rounds, context, sharding, clients)
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
+<<<<<<< Updated upstream
         if given is not None:
             directory.write("account.json", _account(given))
+=======
+        if rounds is None:
+            directory.write("account.json", rows.to_dict())
+        if clients is not None:
+            directory.write("clients.json", federation.account(clients))
+>>>>>>> Stashed changes
         return _train(ready, watch)
 
 
@@ -154,6 +169,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
     others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
     if (rule := recipe.update.merging) is not None and rule.base is not None:
         others.append(fingerprint(rule.base))
+    others += federation.fingerprints(ready.clients)
     same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
@@ -181,6 +197,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
     session = replace(session, players=outcome.players)
     after = measured(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
+    summary["notes"] += federation.notes(session.steps)
     if recipe.schedule is not None:
         spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
         summary["notes"].append(spent)
@@ -197,7 +214,7 @@ def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:
     if rounds is not None:
         steps = rounds.steps(run)
         recipe, run = selfplay.in_steps(recipe, steps.per_round), run.replace(max_steps=steps.count)
-    data = (steps_of(run, ready.rows.rows), ready.unseen)
+    data = (ready.clients or steps_of(run, ready.rows.rows), ready.unseen)
     session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
     return session if rounds is None else selfplay.in_rounds(session, rounds, ready.run, ready.tokenizer, watch)
 
@@ -250,14 +267,6 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         evaluate=None if session.held_out is None else lambda players: measured(session, players),
         before_step=lambda step: selfplay.told(session, step),
         watch=watch.logged,
+        take=federation.taker_of(recipe, session),
         processes=session.sharding.processes,
     )
-
-
-def _account(prepared: Prepared) -> dict[str, Any]:
-    """account.json: what became of every row, and what the rows are like."""
-    return {
-        "account": prepared.account.to_dict(),
-        "layouts": [asdict(layout) for layout in prepared.layouts],
-        "statistics": prepared.statistics.to_dict(),
-    }

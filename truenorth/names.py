@@ -23,6 +23,7 @@ PARTS = {
     "schedule": "truenorth.schedule",
     "domains": "truenorth.domains",
     "chase": "truenorth.chase",
+    "clients": "truenorth.clients",
 }
 MERGING = "truenorth.methods.online_merging"
 

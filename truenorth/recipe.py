@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
 from .chase import Chase
+from .clients import Clients, refuse_beside_clients
 from .data.tokens import Ends
 from .domains import Domains
 from .errors import SettingsError
@@ -179,6 +180,7 @@ class Recipe(Settings):
     schedule: Rounds | None = Field(default=None, description="rounds of self-play; none: all rows are there before")
     domains: Domains | None = Field(default=None, description="domains one after another; none: all rows are of one")
     chase: Chase | None = Field(default=None, description="two modules that see each other; none: one is trained")
+    clients: Clients | None = Field(default=None, description="federated rounds; none: all rows are in one place")
 
     @model_validator(mode="after")
     def _modules_fit(self) -> "Recipe":
@@ -197,6 +199,14 @@ class Recipe(Settings):
         """Whether a judge says of rows in rounds which answers are better."""
         own = self.objective.own_rows
         return self.schedule is not None and (self.schedule.judged or bool(own and own.asks_a_judge))
+
+    @model_validator(mode="after")
+    def _clients_train_alone(self) -> "Recipe":
+        if self.clients is not None:
+            merging = self.update.merging is not None and not self.update.merging.idle
+            others = [name for name in ("schedule", "chase", "domains") if getattr(self, name, None) is not None]
+            refuse_beside_clients(self.method, [*others, *["update.merging"] * merging])
+        return self
 
     @model_validator(mode="after")
     def _references_fit(self) -> "Recipe":

@@ -40,6 +40,11 @@ class Prepared:
     layouts: tuple[Layout, ...]  # one per source
     statistics: Statistics
 
+    def to_dict(self) -> dict[str, Any]:
+        """What became of every row, and what the rows are like: what is kept of a run's data."""
+        layouts = [asdict(layout) for layout in self.layouts]
+        return {"account": self.account.to_dict(), "layouts": layouts, "statistics": self.statistics.to_dict()}
+
     @property
     def plain_text(self) -> bool:
         """Whether some file holds text alone, so that no chat template is applied to it."""

@@ -23,6 +23,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "sft_chosen": "truenorth.methods.sft:chosen_recipe",
     "sft_chosen_sum": "truenorth.methods.sft:chosen_sum_recipe",
     "reward": "truenorth.methods.reward:recipe",
+    "fedda": "truenorth.methods.fedda:recipe",
     "reward_plackett_luce": "truenorth.methods.reward:plackett_luce_recipe",
     "slic": "truenorth.methods.slic:recipe",
     "dpo": "truenorth.methods.dpo:recipe",

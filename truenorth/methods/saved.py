@@ -43,7 +43,7 @@ def load(data: Mapping[str, Any]) -> "Recipe":
     parts["method"] = " + ".join(names_of(name))  # a sum's weights are the objective's to say
     if not {"objective", "references"} <= set(parts) if is_sum(name) else _has_own(name, parts):
         own = dump(methods.recipe(name))
-        for part in ("objective", "update", "schedule", "domains", "chase"):
+        for part in ("objective", "update", "schedule", "domains", "chase", "clients"):
             if isinstance(given := parts.get(part), Mapping) and "kind" not in given:
                 parts[part] = {**(own[part] or {}), **given}
         parts = own | parts
@@ -81,7 +81,6 @@ def _has_own(method: str, parts: Mapping[str, Any]) -> bool:
 _LACKS = {  # a part of a recipe that some methods have -> what a method without it does
     "schedule": "trains on rows of a file and plays no rounds",
     "domains": "trains on all rows together, not on one domain after another",
-    "clients": "has no clients",
     "chase": "trains one policy, and no fast and slow module",
 }
 
@@ -112,6 +111,8 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     name = key.removeprefix("objective.")
     if name not in paths and f"{MERGING}.{name}" in paths:
         name = f"{MERGING}.{name}"
+    if name.startswith("clients.") and name not in paths:  # there are none yet: some with this setting
+        name, value = "clients", {name.partition(".")[2]: scalar(value) if isinstance(value, str) else value}
     if name == f"{MERGING}.kind" and name not in paths:  # there is none yet: one of this kind, as it comes
         name, value = MERGING, {"kind": value}
     if name not in paths:

@@ -15,6 +15,7 @@ from .rule import AnyRule
 UPDATES: Mapping[str, str] = {
     "adamw": "truenorth.optim.update:AdamW",
     "rmsprop": "truenorth.optim.update:RMSprop",
+    "sgdm": "truenorth.optim.update:SGDM",
     "hfac": "truenorth.optim.hfac:HFac",
     "torch": "truenorth.optim.update:TorchOptimizer",
 }
@@ -109,6 +110,28 @@ class RMSprop(Update):
 
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         return torch.optim.RMSprop(parameters, lr=self.learning_rate, alpha=self.alpha, eps=self.epsilon)
+
+
+class SGDM(Update):
+    """Stochastic gradient descent with momentum as a moving mean, m <- b m + (1 - b) g; at b = 0 plain descent.
+
+    The mean begins at 0 and is not corrected for that: the first steps are short.
+    """
+
+    kind: ClassVar[str] = "sgdm"
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="b, decay of the mean of gradients")
+
+    def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+        parameters = list(parameters)
+        optimizer = torch.optim.SGD(
+            parameters,
+            lr=self.learning_rate,
+            momentum=self.momentum,
+            dampening=self.momentum,  # the share of a gradient that does not arrive
+        )
+        for parameter in parameters if self.momentum else ():  # torch would begin with the whole first gradient
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return optimizer
 
 
 class TorchOptimizer(Update):
