@@ -28,12 +28,8 @@ from .run import DataSource, Run
 from .session import Session, begin, steps_of
 from .train import checkpoint
 from .train.checkpoint import Progress
-<<<<<<< Updated upstream
-from .train.loop import Plan, train
-=======
 from .train.client_steps import ClientSteps
-from .train.loop import Plan, by_player, train
->>>>>>> Stashed changes
+from .train.loop import Plan, train
 from .train.run_directory import RunDirectory, check_directory, identity
 
 
@@ -140,15 +136,10 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
-<<<<<<< Updated upstream
         if given is not None:
-            directory.write("account.json", _account(given))
-=======
-        if rounds is None:
-            directory.write("account.json", rows.to_dict())
+            directory.write("account.json", given.to_dict())
         if clients is not None:
             directory.write("clients.json", federation.account(clients))
->>>>>>> Stashed changes
         return _train(ready, watch)
 
 
