@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from . import federation, methods, selfplay
+from . import federation, methods, selfplay, streaming
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
@@ -57,6 +57,7 @@ class Ready:
     context: int | None  # positions that the model has; None: no limit
     sharding: Sharding
     clients: ClientSteps | None = None  # federated rounds
+    arriving: streaming.Arriving | None = None  # rows that still come
 
 
 def align(
@@ -70,12 +71,15 @@ def align(
     """
     watch = settings.pop("watch", None)
     chosen = methods.recipe(recipe) if isinstance(recipe, str) else recipe
+    if isinstance(recipe, str) and settings.get("stream") is not None:
+        chosen = streaming.suited(chosen)
     fields: dict[str, Any] = {"model": str(model), "data": data or [], "out": Path(out), **settings}
     return start(chosen, Run(**fields), resume=resume, watch=watch)
 
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
+    streaming.check(recipe, run)
     if recipe.domains is not None:  # a run for each
         from .continual.run import train_domains
 
@@ -117,8 +121,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         given = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
     if recipe.schedule is not None:
         rounds = selfplay.planned(recipe, run, tokenizer, context=context, data=given)
-    rows = given if rounds is None else rounds.rows
-    assert rows is not None, "a run without rows and without rounds is refused"
+    rows = (given or streaming.NOTHING_YET) if rounds is None else rounds.rows
     unseen = None
     if run.eval_data:
         unseen = world.in_turn(lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage))
@@ -140,6 +143,9 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
             directory.write("account.json", given.to_dict())
         if clients is not None:
             directory.write("clients.json", federation.account(clients))
+        if run.stream is not None:
+            with streaming.opened(run, tokenizer, settings, directory=directory, watch=watch) as arriving:
+                return _train(replace(ready, rows=arriving.first, arriving=arriving), watch)
         return _train(ready, watch)
 
 
@@ -178,17 +184,23 @@ def _train(ready: Ready, watch: Watch) -> Result:
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
     if last is not None:
         progress = checkpoint.restore(last, session.players, world)
-        watch.said(f"Resumed after step {progress.step} of {session.steps.count}.")
-    watch.total_steps(session.steps.count)
+        watch.said(f"Resumed after step {progress.step}{streaming.of_all(session.steps.count)}.")
+    if streaming.of_all(session.steps.count):
+        watch.total_steps(session.steps.count)
     watch.stage("training")
-    outcome = train(session.players, _plan(run, recipe, session, directory=directory, watch=watch), progress)
+    plan, regret = _plan(run, recipe, session, directory=directory, watch=watch), list[str]()
+    if ready.arriving is not None:
+        plan = ready.arriving.planned(plan, run, session)
+    outcome = train(session.players, plan, progress)
+    if ready.arriving is not None:
+        regret = ready.arriving.close(recipe, run, session, steps=outcome.progress.step, watch=watch)
     if outcome.interrupted:
         return Result(run.out, None, interrupted=True, summary={})
     watch.stage("writing the model and the report")
     session = replace(session, players=outcome.players)
     after = measured(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
-    summary["notes"] += federation.notes(session.steps)
+    summary["notes"] += federation.notes(session.steps) + regret
     if recipe.schedule is not None:
         spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
         summary["notes"].append(spent)
@@ -201,11 +213,12 @@ def _train(ready: Ready, watch: Watch) -> Result:
 
 def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:
     """The session, its model loaded; in rounds with the steps that make their own rows."""
-    recipe, run, rounds = ready.recipe, ready.run, ready.rounds
+    recipe, run, rounds, arriving = ready.recipe, ready.run, ready.rounds, ready.arriving
     if rounds is not None:
         steps = rounds.steps(run)
         recipe, run = selfplay.in_steps(recipe, steps.per_round), run.replace(max_steps=steps.count)
-    data = (ready.clients or steps_of(run, ready.rows.rows), ready.unseen)
+    own = ready.clients if arriving is None else arriving.steps
+    data = (own or steps_of(run, ready.rows.rows), ready.unseen)
     session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
     return session if rounds is None else selfplay.in_rounds(session, rounds, ready.run, ready.tokenizer, watch)
 

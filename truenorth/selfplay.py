@@ -75,7 +75,7 @@ def check(recipe: Recipe, run: Run) -> None:
                 f"{recipe.method} trains on rows of a file: there is nothing to judge. Leave --judge out, or take a "
                 "method that plays rounds (`truenorth methods`)."
             )
-        if not run.data:
+        if not run.data and run.stream is None:
             raise SettingsError(f"{recipe.method} needs rows to train on: --data DATA ...")
         return
     from_rows, judged = recipe.schedule.from_rows, recipe.asks_a_judge
