@@ -7,6 +7,7 @@ from typing import Any
 from truenorth.chase import Chase
 from truenorth.clients import Clients
 from truenorth.completions import Completions, ServerSettings
+from truenorth.domains import Domains
 from truenorth.flags import FLAGS
 from truenorth.methods import METHODS, describe
 from truenorth.models.references import REFERENCES
@@ -83,11 +84,12 @@ def _recipe() -> Iterator[str]:
         own = (row for row in table(find(path)) if row["name"] not in Update.model_fields)
         yield from (_row(f"update.{row['name']}", "recipe", row, only=name) for row in own)
     yield from (_row(f"schedule.{row['name']}", "recipe", row) for row in table(Rounds))
+    yield from (_row(f"domains.{row['name']}", "recipe", row) for row in table(Domains))
     yield from (_row(f"chase.{row['name']}", "recipe", row) for row in table(Chase))
     yield from (_row(f"clients.{row['name']}", "recipe", row) for row in table(Clients))
     for name in METHODS:
         for row in describe(name)["settings"]:
-            if row["name"].startswith(("schedule.", "chase.", "clients.")):
+            if row["name"].startswith(("schedule.", "domains.", "chase.", "clients.")):
                 continue
             changed = row["name"].startswith("update.") and row["source"] != "ours"
             path = row["name"] if row["name"].startswith("update.") else f"objective.{row['name']}"

@@ -17,7 +17,7 @@ def adapter(base: str, folder: Path, *, seed: int, rank: int = 2, alpha: float =
             torch.nn.init.normal_(parameter, std=0.1, generator=draw)
     for own in model.peft_config.values():
         own.base_model_name_or_path = base
-    model.save_pretrained(folder)
+    model.save_pretrained(str(folder))
     return folder
 
 

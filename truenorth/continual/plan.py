@@ -59,6 +59,12 @@ def check(recipe: Recipe, run: Run) -> Domains:
             f"{recipe.method} needs rows of several domains: --data A.jsonl B.jsonl, or --data rows.jsonl --set "
             "domains.column=NAME."
         )
+    objective = recipe.objective
+    if recipe.schedule is not None or objective.score_head is not None or objective.degree_head is not None:
+        raise SettingsError(
+            f"{recipe.method} plays rounds, or trains a head beside the model: there is no sum of that over domains. "
+            "Take a method that trains a policy on rows (`truenorth methods`), or leave `domains` out."
+        )
     if base_of_adapter(run.model) is not None:
         raise SettingsError(
             f"{run.model} is an adapter, and each domain trains a fresh one on the same base. Merge it into its base "

@@ -59,17 +59,21 @@ class Scorer:
         ]
         whole = float(torch.cat(weights).sum()) or 1.0
         for (_, candidates), own in zip(self._candidates(rows), weights, strict=True):
-            yield (self.player.objective(candidates) * own).sum() / whole
+            yield (self._losses(candidates) * own).sum() / whole
 
     @torch.no_grad()
     def accuracies(self, rows: Scored) -> list[float]:
         """Of each row the share of its rejected answers that the chosen beats by implicit reward; ties are half."""
         found = dict[int, float]()
         for batch, candidates in self._candidates(rows):
-            losses = self.player.objective(candidates)
-            own = per_prompt(candidates, losses, self.player.objective)["rewards/accuracies"]
+            own = per_prompt(candidates, self._losses(candidates), self.player.objective)["rewards/accuracies"]
             found |= dict(zip(batch.rows, own.tolist(), strict=True))
         return [found[row] for row in sorted(found)]
+
+    def _losses(self, candidates: Candidates) -> Tensor:
+        """[B] nats; of a method of two modules what each loses without the other, which is not here."""
+        alone = self.player.objective.base_loss(candidates)
+        return self.player.objective(candidates) if alone is None else alone
 
     def _candidates(self, rows: Scored) -> Iterator[tuple[PackedBatch, Candidates]]:
         summary = summary_of([self.player], rows.batches, rows.references, 0, ALONE)

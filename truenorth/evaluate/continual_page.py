@@ -67,10 +67,9 @@ def headline(found: Continual) -> str:
     if (matrix := found.ways.get("cofs", {}).get("accuracy")) is None:
         return f"{names} in one adapter"
     sums = summary(matrix)
-    return (
-        f"{names} in one adapter: {percent(sums['average'])} of held-out pairs are ranked right, "
-        f"{_points(sums['forgetting'])} forgotten"
-    )
+    lost = sums["forgetting"]
+    kept = f"{_points(lost)} forgotten" if lost >= 0 else f"the earlier ones gained {_points(-lost)}"
+    return f"{names} in one adapter: {percent(sums['average'])} of held-out pairs are ranked right, {kept}"
 
 
 def lines(found: Continual) -> list[str]:
@@ -98,7 +97,7 @@ def _table(found: Continual, measure: str) -> list[tuple[str, list[str]]]:
 def _maps(found: Continual, measure: str) -> list[tuple[str, str, Markup]]:
     """Way, what it is, and its heat map, all on one scale."""
     every = [value for own in found.ways.values() for row in own.get(measure, ()) if row for value in row]
-    ends = (0.0, 1.0) if measure == "accuracy" else (min(every), max(every))
+    ends = (min(0.5, *every), 1.0) if measure == "accuracy" else (min(every), max(every))
     return [
         (*TITLES[way], Markup(heat_map(own[measure], found.domains, measure, ends)))
         for way, own in found.ways.items()

@@ -63,7 +63,7 @@ def _own_settings(part: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-TIMING = ("schedule", "chase", "clients")  # parts of a recipe that say who learns when, and that it may do without
+TIMING = ("schedule", "domains", "chase", "clients")  # who learns when: parts that a recipe may do without
 
 
 def timing_of(recipe: "Recipe") -> list[dict[str, Any]]:
