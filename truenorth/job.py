@@ -1,7 +1,7 @@
 """A run from end to end: rows, model, references, steps, and what comes out."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 

@@ -19,7 +19,10 @@ Indices = Sequence[int] | npt.NDArray[np.int64]  # places of rows in the data
 class StepSource(Protocol):
     """What a training loop asks: how many steps there are, and the rows of each."""
 
-    count: int
+    @property
+    def count(self) -> int:
+        """How many there are, as far as is known."""
+        ...
 
     @property
     def rows(self) -> TokenizedRows:
