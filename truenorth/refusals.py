@@ -1,5 +1,7 @@
 """What a run may not be: refused before its model is loaded, with what to do instead."""
 
+import torch
+
 from .data.prepare import Prepared
 from .errors import SettingsError
 from .models.classifier import check_classifier
@@ -7,6 +9,7 @@ from .models.load import config_of
 from .models.origin import base_of_adapter
 from .models.sharding import Sharding
 from .models.task_vector import check_base, check_shapes
+from .optim.kernels import require_compiler
 from .optim.update import NEEDS_ROWS
 from .recipe import Recipe
 from .run import Run
@@ -37,10 +40,12 @@ def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
 
 
 def refuse_update(recipe: Recipe, run: Run, sharding: Sharding) -> None:
-    """Raise SettingsError or ModelError where the update cannot step parameters that are held so, or merges with what
-    is no base, as far as settings tell."""
+    """Raise SettingsError or ModelError where the update cannot step parameters that are held so, has no compiler for
+    its kernels, or merges with what is no base, as far as settings tell."""
     if recipe.update.by_rows and sharding.sizes.slices > 1:
         raise SettingsError(NEEDS_ROWS.format(kind=recipe.update.kind))
+    if recipe.update.compile:
+        require_compiler("update.compile", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
     if (rule := recipe.update.merging) is None or rule.idle:
         return
     base = check_base(type(rule).__name__, rule.base, run.model, adapter=adapts(run), sliced=sharding.sizes.slices > 1)

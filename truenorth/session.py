@@ -235,7 +235,7 @@ def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.op
     watch.stage("loading the base model")
     named = {name: p for name, p in trained.items() if not name.startswith((HEAD, SCORE))}
     task = task_vector(rule.base, named, trust_remote_code=run.trust_remote_code)
-    return Merged(player.optimizer, rule, task, named, seed=run.seed)
+    return Merged(player.optimizer, rule, task, named, seed=run.seed, by_kernels=recipe.update.compile)
 
 
 def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: PlannedSteps, watch: Watch) -> int:

@@ -12,8 +12,9 @@ from truenorth.optim.draws import BLOCK, REACH, key_of, mask, noise, places, thr
 from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
 from truenorth.optim.movement import Given
+from truenorth.optim.rounding import add, nearly_zero
 from truenorth.optim.task_vector import SPARSE, held
-from truenorth.optim.tensor_merge import TensorMerge, _add
+from truenorth.optim.tensor_merge import TensorMerge
 from truenorth.optim.update import AdamW, RMSprop, TorchOptimizer
 
 SHAPES = {"wide": (40, 30), "bias": (7,), "one": (1,)}
@@ -285,7 +286,8 @@ def test_rounding_by_chance_is_right_on_average_also_at_powers_of_two(weight, pu
     n, weight = 400_000, torch.tensor(weight)
     step = float(torch.nextafter(weight.abs(), torch.tensor(torch.inf)) - weight.abs()) if weight else 1e-6
     found, by = weight.repeat(n), torch.full((n,), pull * step)
-    _add(found, by, torch.rand(n, generator=torch.Generator().manual_seed(0)) - 0.5)
+    chance = torch.rand(n, generator=torch.Generator().manual_seed(0)) - 0.5
+    add(found, by, chance, nearly_zero(found.device))
     moved = float((found.double() - weight.double()).mean()) / step
     assert moved == pytest.approx(pull, abs=5 * math.sqrt(0.25 / n))
 
@@ -293,7 +295,8 @@ def test_rounding_by_chance_is_right_on_average_also_at_powers_of_two(weight, pu
 def test_where_nothing_is_added_nothing_is_rounded():
     found = torch.cat([torch.randn(100_000), torch.tensor([1.0, -1.0, 0.0, -0.0, 2.0**-126]).repeat(20_000)])
     before = found.clone()
-    _add(found, torch.zeros_like(found), torch.rand(len(found)) * 0.99998 - 0.49999)
+    chance = torch.rand(len(found)) * 0.99998 - 0.49999
+    add(found, torch.zeros_like(found), chance, nearly_zero(found.device))
     assert torch.equal(found, before)
 
 

@@ -70,44 +70,88 @@ class Kept:
 def places(key: int, span: range, share: float, device: torch.device) -> Iterator[Kept]:
     """The entries at `span` that are kept, each with probability `share`, piece by piece."""
     circle, found = _kept(share), _on_device(share, device)
+    for own, at, low in _pieces(key, span):
+        first, last = np.searchsorted(circle, (low, low + at.stop - at.start)).tolist()
+        yield Kept(at, found[first:last] - low, own + first)
+
+
+def flags(key: int, span: range, share: float, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
+    """The same, as uint8 of each piece: 1 where an entry is kept, else 0. Not to be written to. They take 32 MB."""
+    circle = _flags(share, device)
+    for _, at, low in _pieces(key, span):
+        yield at, circle[low : low + at.stop - at.start]
+
+
+def _pieces(key: int, span: range) -> Iterator[tuple[int, slice, int]]:
+    """Of a span: the key of its reach, where the piece lies in it, and where that begins on the circle."""
     for reach, within, drawn in blocks(span, REACH):
         own = _of_block(key, reach)
-        start = own % REACH
         for _, part, _ in blocks(range(drawn.start, drawn.stop), PIECE):
-            low = start + drawn.start + part.start
-            first, last = np.searchsorted(circle, (low, low + part.stop - part.start)).tolist()
             at = slice(within.start + part.start, within.start + part.stop)
-            yield Kept(at, found[first:last] - low, own + first)
+            yield own, at, own % REACH + drawn.start + part.start
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Blocks of a span that are drawn for alike: whole ones, or one of which the span has a part."""
+
+    within: slice  # of the span
+    blocks: range
+    first: int  # entry of the first block
+
+    def starts(self, key: int, device: torch.device, *, alike: bool = False) -> Tensor:
+        """[k] int64: where on a circle of LEVELS each block begins. `alike`: as `noise_at` has it."""
+        keys = (key if alike else _of_block(key, block) for block in self.blocks)
+        return torch.tensor([own % LEVELS + self.first for own in keys], device=device)
+
+
+def runs(span: range, size: int = BLOCK, most: int = PIECE // BLOCK) -> Iterator[Run]:
+    """A span's blocks, up to `most` together."""
+    waiting: Run | None = None
+    for block, within, drawn in blocks(span, size):
+        whole = drawn.stop - drawn.start == size
+        if waiting and (not whole or len(waiting.blocks) == most):
+            yield waiting
+            waiting = None
+        if not whole:
+            yield Run(within, range(block, block + 1), drawn.start)
+        elif waiting is None:
+            waiting = Run(within, range(block, block + 1), 0)
+        else:
+            waiting = Run(slice(waiting.within.start, within.stop), range(waiting.blocks.start, block + 1), 0)
+    if waiting:
+        yield waiting
 
 
 def mask(key: int, block: int, drawn: slice, like: Tensor, *, share: float) -> Tensor:
     """float32, 1 with probability `share`, which is held to 1 / LEVELS, else 0. Not to be written to."""
     start = _of_block(key, block) % LEVELS
-    return _mask(share, like.device)[start + drawn.start : start + drawn.stop]
+    return mask_circle(share, like.device)[start + drawn.start : start + drawn.stop]
 
 
 def noise(key: int, block: int, drawn: slice, like: Tensor) -> Tensor:
     """float32 in (-1/2, 1/2), uniform, LEVELS different ones. Not to be written to."""
     start = _of_block(key, block) % LEVELS
-    return _levels(like.device)[start + drawn.start : start + drawn.stop]
+    return noise_circle(like.device)[start + drawn.start : start + drawn.stop]
 
 
 def noise_at(key: int, places: Tensor) -> Tensor:
     """[k]: the same kind at `places` [k] of a whole tensor."""
-    return _levels(places.device).index_select(0, places.add(key % LEVELS).bitwise_and_(LEVELS - 1))
+    return noise_circle(places.device).index_select(0, places.add(key % LEVELS).bitwise_and_(LEVELS - 1))
 
 
 @cache
-def _levels(device: torch.device) -> Tensor:
-    """[LEVELS + BLOCK]: more than once around, so that a block that starts anywhere is a slice."""
+def noise_circle(device: torch.device) -> Tensor:
+    """[LEVELS + BLOCK], of which `noise` is a part: more than once around, so that any block is a slice."""
     order = np.random.Generator(np.random.SFC64(0)).permutation(LEVELS)
     around = (order.astype(np.float32) + 0.5) / LEVELS - 0.5
     return torch.from_numpy(np.concatenate([around, around[:BLOCK]])).to(device)
 
 
 @cache
-def _mask(share: float, device: torch.device) -> Tensor:
-    return (_levels(device) < share - 0.5).float()
+def mask_circle(share: float, device: torch.device) -> Tensor:
+    """[LEVELS + BLOCK], of which `mask` is a part."""
+    return (noise_circle(device) < share - 0.5).float()
 
 
 @cache
@@ -123,3 +167,9 @@ def _kept(share: float) -> Any:
 @cache
 def _on_device(share: float, device: torch.device) -> Tensor:
     return torch.from_numpy(_kept(share)).to(device)
+
+
+@cache
+def _flags(share: float, device: torch.device) -> Tensor:
+    found = torch.zeros(2 * REACH, dtype=torch.uint8, device=device)
+    return found.index_fill_(0, _on_device(share, device), 1)

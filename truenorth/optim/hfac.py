@@ -20,6 +20,8 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from . import kernels
+from .kernels import kernel
 from .movement import begin
 from .shards import laid_by_rows, local, sharers_of
 from .threads import Spare, side_by_side
@@ -27,6 +29,7 @@ from .update import ONE_PASS, Update
 
 AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
 ON_A_GPU = 2**26  # where each kernel costs a launch
+PARTS = 32  # of a matrix whose columns a kernel sums side by side: one part alone would not fill a thread's time
 EMPTY = torch.empty(0)
 
 
@@ -35,6 +38,7 @@ class HFac(Update):
 
     kind: ClassVar[str] = "hfac"
     by_rows: ClassVar[bool] = True
+    has_kernels: ClassVar[bool] = True
     betas: tuple[float, float] = Field(default=(0.9, 0.999), description="decay of the first and second moment")
     epsilon: PositiveFloat = Field(default=1e-30, description="added to squared gradients")
     clip: PositiveFloat = Field(default=1.0, description="root mean square to which the normalised gradient is held")
@@ -94,7 +98,8 @@ class Factored(torch.optim.Optimizer):
             if self._sharers.size > 1:
                 self._step_matrices(matrices, group["lr"])
             else:
-                side_by_side([partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices])
+                steps = [partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices]
+                side_by_side(steps, in_turn=self.asked.compile)  # a kernel has all threads, and lets no other work
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:
@@ -133,9 +138,11 @@ class Factored(torch.optim.Optimizer):
         return Matrix(weights, gradient, parameter.numel() // n, state, new)
 
     def _count_rows(self, matrix: "Matrix") -> None:
-        matrix.rows, matrix.columns = _statistics(
-            matrix.gradient, self.asked.epsilon, self._spare_for(matrix.gradient)
-        )
+        gradient, epsilon = matrix.gradient, self.asked.epsilon
+        if self.asked.compile:
+            matrix.rows, matrix.columns = _statistics_at_once(gradient, epsilon)
+        else:
+            matrix.rows, matrix.columns = _statistics(gradient, epsilon, self._spare_for(gradient))
         _, r = local(matrix.state["rows"]).view(2, len(matrix.weights)).lerp_(matrix.rows, matrix.new)
         matrix.total = r.sum()
 
@@ -144,8 +151,11 @@ class Factored(torch.optim.Optimizer):
         _, s = matrix.state["columns"].lerp_(matrix.columns, matrix.new)
         _, r = local(matrix.state["rows"]).view(2, len(matrix.weights))
         matrix.by_row, matrix.by_column = r.rsqrt() * matrix.total.sqrt(), s.rsqrt()  # 1 / sqrt(V), as two factors
-        spare = self._spare_for(matrix.gradient)
-        matrix.square = _squares(matrix.gradient, matrix.by_row, matrix.by_column, spare)
+        parts = matrix.gradient, matrix.by_row, matrix.by_column
+        if self.asked.compile:
+            matrix.square = kernel(kernels.squares)(*parts)
+        else:
+            matrix.square = _squares(*parts, self._spare_for(matrix.gradient))
 
     def _move(self, matrix: "Matrix", rate: float) -> None:
         p, gradient, by_row = matrix.weights, matrix.gradient, matrix.by_row
@@ -156,6 +166,10 @@ class Factored(torch.optim.Optimizer):
         by_row /= ((matrix.square / (m * n)).sqrt_() / self.asked.clip).clamp_(min=1)
         if self.asked.weight_decay:
             p.mul_(1 - rate * self.asked.weight_decay)
+        if self.asked.compile:
+            rows, columns = (by_row, of_rows), (matrix.by_column, of_columns)
+            kernel(kernels.step_factored)(p.detach(), gradient, rows, columns, torch.tensor(rate))
+            return
         spare = self._spare_for(gradient)
         for c in _blocks(p):
             own = p[c]
@@ -217,6 +231,15 @@ def _statistics(gradient: Tensor, epsilon: float, spare: Tensor) -> tuple[Tensor
     rows[1] += n * epsilon
     columns[1] += m * epsilon
     return rows, columns
+
+
+def _statistics_at_once(gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    """The same by a kernel."""
+    m, n = gradient.shape
+    apart = gradient.view(PARTS if m % PARTS == 0 else 1, -1, n)
+    of_rows, row_squares, of_columns, column_squares = kernel(kernels.sums)(apart)
+    rows = torch.stack((of_rows.view(m) / n, row_squares.view(m) + n * epsilon))
+    return rows, torch.stack((of_columns.sum(0), column_squares.sum(0) + m * epsilon))
 
 
 def _squares(gradient: Tensor, by_row: Tensor, by_column: Tensor, spare: Tensor) -> Tensor:

@@ -38,13 +38,17 @@ class Merged(torch.optim.Optimizer):
         named: Mapping[str, torch.nn.Parameter],
         *,
         seed: int,
+        by_kernels: bool = False,
     ) -> None:
         """`task`, SFT minus base, float32, of each of the parameters `named` what this process holds, is consumed.
+
+        `by_kernels`: of `kernels`, which round elsewhere; small tensors that are merged together go without.
 
         Where processes share parameters out, all of them must make one, and step it, together.
         """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
+        self.by_kernels = by_kernels
         names = {id(parameter): name for name, parameter in named.items()}
         groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
         merged = [group for group in groups if group[0]]  # they come first
@@ -70,7 +74,8 @@ class Merged(torch.optim.Optimizer):
 
         def unit(*names: str, cut: Cut | None = None) -> Unit:
             parameters, own = [named[name] for name in names], [task[name].view(-1) for name in names]
-            merges = merges_of(self.rule, parameters, own, key_of(self.seed, *names, "task"), cut)
+            key = key_of(self.seed, *names, "task")
+            merges = merges_of(self.rule, parameters, own, key, cut=cut, by_kernels=self.by_kernels)
             return Unit(names, group, tuple(parameters), merges)
 
         if self._ranking is None:
@@ -164,7 +169,8 @@ class Merged(torch.optim.Optimizer):
         moving = [[unit for unit in batch if not due.isdisjoint(unit.names)] for batch in self._batches]
         if self._ranking is None:
             units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end
-            side_by_side([partial(self._move, unit, due, movement_of) for unit in units])
+            moves = [partial(self._move, unit, due, movement_of) for unit in units]
+            side_by_side(moves, in_turn=self.by_kernels)  # a kernel has all threads, and lets no other work
         for batch in moving if self._ranking is not None else ():
             self._move_ranked(batch, due, movement_of)
 

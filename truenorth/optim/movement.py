@@ -8,7 +8,10 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from . import kernels
 from .shards import local
+
+NONE = torch.empty(0)
 
 
 class Movement(Protocol):
@@ -20,6 +23,10 @@ class Movement(Protocol):
 
     def few(self, within: slice, places: Tensor) -> Tensor:
         """[k] at `places` in `within`: a new tensor."""
+        ...
+
+    def formula(self, within: slice) -> kernels.Movement:
+        """What a kernel computes it by. To be computed once."""
         ...
 
 
@@ -34,6 +41,9 @@ class Given:
 
     def few(self, within: slice, places: Tensor) -> Tensor:
         return self.values[within].index_select(0, places)
+
+    def formula(self, within: slice) -> kernels.Movement:
+        return kernels.Movement(kernels.given, (self.at(within),), NONE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +74,15 @@ class OfAdam:
         steps = float(state["step"])
         below = square.sqrt_().mul_((1 - second**steps) ** -0.5).add_(self.group["eps"])
         return mean.div_(below).mul_(-self.group["lr"] / (1 - first**steps))
+
+    def formula(self, within: slice) -> kernels.Movement:
+        if self._several or not self.spare.is_cpu:  # elsewhere steps are counted where asking for them takes long
+            return kernels.Movement(kernels.given, (self.at(within),), NONE)
+        (parameter,), (state,), group = self.parameters, self.states, self.group
+        numbers = kernels.numbers_of_adam(group["betas"], group["eps"], group["lr"], float(state["step"]))
+        assert parameter.grad is not None, "a tensor alone is merged where it has one"
+        gradient, mean, square = (local(x)[within] for x in (parameter.grad, state["exp_avg"], state["exp_avg_sq"]))
+        return kernels.Movement(kernels.by_adam, (gradient, mean, square), numbers)
 
     @property
     def _several(self) -> bool:

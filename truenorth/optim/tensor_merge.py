@@ -5,7 +5,6 @@ added, the sum is rounded up or down by chance, in proportion, and arrives on av
 """
 
 from collections.abc import Iterator
-from functools import cache
 
 import torch
 from torch import Tensor
@@ -14,10 +13,9 @@ from ..weights.sparsify import Cut, count_of
 from .draws import BLOCK, PIECE, Kept, blocks, mask, noise, noise_at, places, three
 from .largest import Largest
 from .movement import Movement
+from .rounding import add, nearly_zero
 from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
-
-EXPONENT = 0x7F800000  # the bits of a float32 that say between which powers of two it lies
 
 
 class TensorMerge:
@@ -41,7 +39,7 @@ class TensorMerge:
     def _few_drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         """Update and pull one after the other, as a rule that draws is linear; only kept entries are touched."""
         (of_update, of_task), (own, others, rounding) = self.rule.shares, three(key)
-        pulls = self._few_of_task(others) if of_task else None
+        pulls = self.few_of_task(others) if of_task else None
         for kept in places(own, self.span, self.rule.keep, weights.device):
             update = movement.few(kept.within, kept.places)
             block = weights[kept.within].index_add_(0, kept.places, update, alpha=of_update)
@@ -49,9 +47,9 @@ class TensorMerge:
                 at, task = next(pulls)
                 pulled = block.index_select(0, at.places)
                 drawn = noise(rounding + at.key, 0, slice(0, pulled.numel()), weights)
-                block.index_copy_(0, at.places, _add(pulled, task * of_task, drawn))
+                block.index_copy_(0, at.places, add(pulled, task * of_task, drawn, nearly_zero(weights.device)))
 
-    def _few_of_task(self, key: int) -> Iterator[tuple[Kept, Tensor]]:
+    def few_of_task(self, key: int) -> Iterator[tuple[Kept, Tensor]]:
         """Piece by piece, float32."""
         if isinstance(self.task, Sparse):
             yield from ((kept, values.float()) for kept, values in self.task.kept)
@@ -102,31 +100,13 @@ class TensorMerge:
         by = self.rule.combined(update, torch.cat([values.float(), torch.zeros_like(update[len(values) :])]))
         merged = weights.index_select(0, places)
         if self.rule.alpha:
-            _add(merged, by, noise_at(key, places + self.span.start))
+            add(merged, by, noise_at(key, places + self.span.start), nearly_zero(weights.device))
         else:
             merged.add_(by)
         weights.index_copy_(0, places, merged)
 
     def _move(self, weights: Tensor, by: Tensor, key: int, block: int, drawn: slice) -> None:
         if self.rule.alpha:
-            _add(weights, by, noise(key, block, drawn, weights))
+            add(weights, by, noise(key, block, drawn, weights), nearly_zero(weights.device))
         else:
             weights.add_(by)
-
-
-def _add(weights: Tensor, by: Tensor, noise: Tensor) -> Tensor:
-    """weights += by, rounded by chance: the noise is as wide as the step to the next number on its side.
-
-    Where `by` is 0 nothing moves. Writes to `by`.
-    """
-    # Below a power of two numbers lie closer than above it: where the noise points to 0, the exponent is that of the
-    # number before. The product's sign bit, shifted, says so, as -1. Comparing would take several times as long.
-    inward = torch.addcmul(_above_zero(weights.device), weights, noise).view(torch.int32).bitwise_right_shift_(31)
-    step = inward.add_(weights.view(torch.int32)).bitwise_and_(EXPONENT).view(torch.float32)
-    return weights.add_(by.addcmul_(step, noise, value=2.0**-23))
-
-
-@cache
-def _above_zero(device: torch.device) -> Tensor:
-    """Added to a weight, so that one of 0 has no inner side."""
-    return torch.tensor(torch.finfo(torch.float32).tiny, device=device)

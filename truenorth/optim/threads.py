@@ -14,9 +14,12 @@ import torch
 from torch import Tensor
 
 
-def side_by_side(tasks: Sequence[Callable[[], object]]) -> None:
-    """Do all, without gradients, in as many threads as torch has. They must not depend on each other."""
-    if min(torch.get_num_threads(), len(tasks)) < 2:
+def side_by_side(tasks: Sequence[Callable[[], object]], *, in_turn: bool = False) -> None:
+    """Do all, without gradients, in as many threads as torch has. They must not depend on each other.
+
+    `in_turn`: one after the other, each with all of torch's threads.
+    """
+    if in_turn or min(torch.get_num_threads(), len(tasks)) < 2:
         for task in tasks:
             task()
         return

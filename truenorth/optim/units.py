@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..weights.sparsify import Cut
 from .draws import PIECE
+from .kernel_merge import KernelMerge
 from .movement import Given, Movement
 from .rule import Rule
 from .shards import local, span_of
@@ -26,7 +27,9 @@ class Unit:
     names: tuple[str, ...]
     group: int  # number of the group of parameters
     parameters: tuple[Tensor, ...]
-    merges: tuple[TensorMerge, ...]  # one of all entries; where processes share tensors out, one of each tensor's
+    merges: tuple[
+        TensorMerge | KernelMerge, ...
+    ]  # one of all entries; where processes share tensors out, one of each tensor's
 
     @property
     def size(self) -> int:
@@ -53,8 +56,14 @@ class Unit:
 
 
 def merges_of(
-    rule: Rule, parameters: Sequence[Tensor], task: Sequence[Tensor], key: int, cut: Cut | None
-) -> tuple[TensorMerge, ...]:
+    rule: Rule,
+    parameters: Sequence[Tensor],
+    task: Sequence[Tensor],
+    key: int,
+    *,
+    cut: Cut | None = None,
+    by_kernels: bool = False,
+) -> tuple[TensorMerge | KernelMerge, ...]:
     """The merges of a unit. `task`: this process's entries of SFT minus base, float32, which are consumed."""
     spans = [span_of(parameter) for parameter in parameters]
     if all(len(span) == p.numel() for span, p in zip(spans, parameters, strict=True)):
@@ -63,9 +72,8 @@ def merges_of(
     else:
         starts = accumulate((p.numel() for p in parameters), initial=0)
         spans = [range(at + span.start, at + span.stop) for at, span in zip(starts, spans, strict=False)]
-    return tuple(
-        TensorMerge(rule, span, held(rule, flat, span, key, cut)) for span, flat in zip(spans, task, strict=True)
-    )
+    kind = KernelMerge if by_kernels and len(parameters) == 1 else TensorMerge
+    return tuple(kind(rule, span, held(rule, flat, span, key, cut)) for span, flat in zip(spans, task, strict=True))
 
 
 def packed(named: Mapping[str, Tensor], *, small: int, most: int = PIECE) -> Iterator[tuple[str, ...]]:

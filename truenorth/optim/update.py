@@ -32,6 +32,8 @@ class Update(Part, abc.ABC):
 
     by_rows: ClassVar[bool] = False  # whether a process must hold whole rows of what it steps
 
+    has_kernels: ClassVar[bool] = False  # whether there is more to compile than a merge
+
     learning_rate: PositiveFloat = Field(default=1e-6, description="peak learning rate")
     warmup_steps: NonNegativeInt = Field(default=0, description="steps of linear warm-up from 0")
     warmup_share: float = Field(default=0.0, ge=0, lt=1, description="the same as a share of all steps; not both")
@@ -42,12 +44,24 @@ class Update(Part, abc.ABC):
         default=1.0, description="clip the gradient's L2 norm; none leaves it alone"
     )
     merging: AnyRule | None = Field(default=None, description="rule by which each step is merged with a task vector")
+    compile: bool = Field(
+        default=False, description="take merged steps, and those of hfac, by kernels that torch.compile makes"
+    )
 
     @model_validator(mode="after")
     def _one_warmup(self) -> Self:
         if self.warmup_steps and self.warmup_share:
             raise SettingsError(
                 f"Give warmup_steps or warmup_share, not both: got {self.warmup_steps} and {self.warmup_share}."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _something_to_compile(self) -> Self:
+        if self.compile and self.merging is None and not self.has_kernels:
+            raise SettingsError(
+                f"compile=True has nothing to compile: {self.kind} without merging is torch's own. Leave it out, or "
+                "give merging, or kind hfac."
             )
         return self
 
