@@ -99,7 +99,7 @@ def update_of(recipe: "Recipe", about: str) -> list[dict[str, Any]]:
         | {"name": f"update.{(name := row['name'])}", "default": defaults[name]}
         | ({"source": source} if name in given else {})
         for row in table(type(recipe.update))
-        if row["name"] != "merging"
+        if row["name"] not in ("merging", "compile")  # the one has rows of its own, the other is no method's
     ]
     if (rule := recipe.update.merging) is not None:
         rows += [row | {"name": f"update.merging.{row['name']}"} for row in table(type(rule))]
