@@ -83,5 +83,5 @@ def _prompts(prepared: Prepared, sources: Sources) -> Iterator[tuple[tuple[str, 
         file = part.name
         for _, row in comparisons(part, lines, prepared.layouts[part.source]):
             if isinstance(row, Comparison):
-                yield (row.file, row.row), row.prompt
+                yield (row.file, row.row), row.prompt if isinstance(row.prompt, str) else list(row.prompt)
         lines += count_lines(part)
