@@ -7,7 +7,7 @@ from ..weights.sparsify import Cut, count_of
 from . import draws, kernels
 from .draws import Run, runs, three
 from .kernels import Drawn, kernel
-from .movement import NONE, Movement
+from .movement import NONE, Given, Movement
 from .rounding import nearly_zero
 from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
@@ -56,12 +56,16 @@ class KernelMerge:
             self._step(weights, self.task.values, movement.formula(run.within), run, (of_update, of_task), rounding)
 
     def _largest(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None) -> None:
-        n, task = len(weights), self._whole_task()
+        n, found = len(weights), cut
         moved = movement.at(slice(0, n))
         if cut is None and self.rule.keep < 1:
-            cut = self.plain.largest.cut(moved, count_of(n, self.rule.keep))
+            found = self.plain.largest.cut(moved, count_of(n, self.rule.keep))
+        if found is not None and found.ties:  # to count those in order takes longer than all else
+            self.plain(weights, Given(moved), key, cut)
+            return
+        task = self._whole_task()
         for run in runs(self.span):
-            self._step(weights, task, _largest_of(moved[run.within], cut), run, (None, None), key)
+            self._step(weights, task, _largest_of(moved[run.within], found), run, (None, None), key)
 
     def _step(
         self,
@@ -91,6 +95,4 @@ class KernelMerge:
 def _largest_of(moved: Tensor, cut: Cut | None) -> kernels.Movement:
     if cut is None:
         return kernels.Movement(kernels.given, (moved,), NONE)
-    if cut.ties:
-        return kernels.Movement(kernels.given, (cut.keep(moved),), NONE)
     return kernels.Movement(kernels.above, (moved,), torch.tensor(cut.magnitude))

@@ -13,12 +13,12 @@ from torch.optim import AdamW
 from ..weights.sparsify import Cut, count_of
 from . import units
 from .draws import PIECE, key_of
-from .movement import Given, Movement, OfAdam, begin
+from .movement import Given, Movement, OfAdam, Since, begin
 from .rule import Rule
 from .shards import local, sharers_of
 from .shared_largest import SharedLargest
 from .threads import Spare, side_by_side
-from .units import Unit, flattened, merges_of, packed
+from .units import Unit, merges_of, packed
 
 
 class Merged(torch.optim.Optimizer):
@@ -156,11 +156,18 @@ class Merged(torch.optim.Optimizer):
                 self.state[self.named[name]]["anchor"] = copy  # only now: an optimizer makes its state itself
             else:
                 self.state[self.named[name]].pop("anchor", None)
-                _swap_for_movement(local(self.named[name]), local(copy))
         due = {name for name in moving if "anchor" not in self.state[self.named[name]]}
 
-        def movement(unit: Unit, _: int) -> Movement:
-            return Given(flattened([before[n] if n in due else torch.zeros_like(self.named[n]) for n in unit.names]))
+        def movement(unit: Unit, at: int) -> Movement:
+            own = [local(parameter) for parameter in unit.parameters]
+            then = [local(before[n]) if n in due else weights for n, weights in zip(unit.names, own, strict=True)]
+            spare = self._spare(self._room, own[0].device)[at:]
+            if len(own) == 1:
+                return Since(own[0], then[0], spare)
+            spare = spare[: unit.size]
+            for weights, old, part in zip(own, then, spare.split([len(w) for w in own]), strict=True):
+                Since(weights, old, part).at(slice(0, len(weights)))
+            return Given(spare)
 
         self._merge(due, movement)
 
@@ -242,12 +249,3 @@ def is_adam(optimizer: torch.optim.Optimizer) -> bool:
 def moments_alone(optimizer: torch.optim.Optimizer, rule: Rule) -> bool:
     """Whether merging needs no copy of the weights."""
     return is_adam(optimizer) and rule.every == 1
-
-
-def _swap_for_movement(weights: Tensor, before: Tensor) -> None:
-    """Put the weights back to `before`, and into `before` what they had moved by."""
-    for at in range(0, len(weights), 2**18):
-        own, old = weights[at : at + 2**18], before[at : at + 2**18]
-        moved = own - old
-        own.copy_(old)
-        old.copy_(moved)

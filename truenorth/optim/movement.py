@@ -47,6 +47,30 @@ class Given:
 
 
 @dataclass(frozen=True, slots=True)
+class Since:
+    """From weights as they were before to those that an optimizer has left, which go back as they are asked for."""
+
+    weights: Tensor  # [n]
+    before: Tensor  # [n]
+    spare: Tensor  # as long as the longest piece that is asked for
+
+    def at(self, within: slice) -> Tensor:
+        weights, before = self.weights[within], self.before[within]
+        moved = torch.sub(weights, before, out=self.spare[: len(weights)])
+        weights.copy_(before)
+        return moved
+
+    def few(self, within: slice, places: Tensor) -> Tensor:
+        weights, before = self.weights[within], self.before[within]
+        moved = weights.index_select(0, places).sub_(before.index_select(0, places))
+        weights.copy_(before)
+        return moved
+
+    def formula(self, within: slice) -> kernels.Movement:
+        return kernels.Movement(kernels.given, (self.at(within),), NONE)
+
+
+@dataclass(frozen=True, slots=True)
 class OfAdam:
     """The step of torch's AdamW without its weight decay, on tensors that lie one after the other.
 
