@@ -3,12 +3,14 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
+from pathlib import Path
 
+from markupsafe import Markup
 from pydantic import Field
 
 from ..train.evidence import Series, short
 from .account import Written
-from .plots import Chart, Line
+from .plots import Chart, Line, svg
 
 BOUND = (
     "The best of so many snapshots bounds the loss of the best module from above, so the regret is estimated from "
@@ -99,6 +101,16 @@ class Regret(Written):
             Chart("Mean loss so far", "nats per prompt", lines),
         ]
 
+    def drawn(self) -> list[tuple[Chart, Markup]]:
+        """The charts as the page shows them."""
+        return [(chart, Markup(svg(chart))) for chart in self.charts()]
+
     def _mean(self, losses: Sequence[float]) -> Series:
         sums = enumerate(accumulate(losses), 1)
         return Series(tuple(self.steps), tuple(total / n for n, total in sums))
+
+
+def regret_in(directory: Path) -> Regret | None:
+    """regret.json of a run directory, None where there is none."""
+    file = directory / "regret.json"
+    return Regret.model_validate_json(file.read_bytes()) if file.is_file() else None
