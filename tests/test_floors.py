@@ -23,6 +23,7 @@ FLOORS: dict[str, int] = {
             "selfplay",
             "streaming",
             "drawing",
+            "telling",
             "refusals",
             "federation",
             "demo",

@@ -35,6 +35,7 @@ from .recipe import Recipe
 from .run import Run
 from .schedule import Rounds, answers_compared
 from .session import Session
+from .telling import Telling
 
 Make = Callable[[int], TokenizedRows]
 Tell = Callable[[int], Mapping[str, float]]
@@ -201,14 +202,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         watch.stage("training")
         return rows
 
-    def tell(number: int) -> Mapping[str, float]:
-        if not play.group.first:  # one process speaks, and asks the judge
-            return {}
-        earlier = {"wins/initial": 0, "wins/previous": number - 1} if number > 0 else {}
-        wins = {name: play.wins_against(number, of) for name, of in earlier.items()}
-        found = measures_of(play.folder, number)
-        return found | {name: value for name, value in wins.items() if value is not None}
-
+    tell = Telling(session, play, encoder, plan.steps(run).per_round)
     return replace(session, steps=plan.steps(run, make, tell))
 
 

@@ -64,10 +64,31 @@ OF_ROUNDS = (  # logged once a round, of the answers that it draws
     Planned(
         "Wins",
         "share, against answers of",
-        (("wins/initial", "the start", "plain"), ("wins/previous", "the round before", "chosen")),
+        (
+            ("wins/initial", "the start", "plain"),
+            ("wins/previous", "the round before", "chosen"),
+            ("wins/magnet", "the magnet", "rejected"),
+        ),
         True,
         0.5,
     ),
+    Planned(
+        "Distance of a round",
+        "KL on its answers, nats, to",
+        (
+            ("kl/initial", "the start", "plain"),
+            ("kl/round", "the round before", "chosen"),
+            ("kl/magnet", "the magnet", "rejected"),
+        ),
+        level=0.0,
+    ),
+    Planned(
+        "Exploitability",
+        "wins, at least, if at rest",
+        (("exploitability", "by what the magnet says", "plain"),),
+        level=0.0,
+    ),
+    Planned("Entropy", "nats per answer", (("entropy", "drawn", "plain"),)),
     Planned("Lengths of answers", "tokens", (("lengths/sampled", "drawn", "plain"),)),
     Planned(
         "Variety",
@@ -75,6 +96,7 @@ OF_ROUNDS = (  # logged once a round, of the answers that it draws
         (
             ("diversity", "answers of a prompt that differ", "chosen"),
             ("repetition", "word triples said before", "rejected"),
+            ("ended", "answers that end by themselves", "plain"),
         ),
         True,
     ),

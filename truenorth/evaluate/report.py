@@ -14,6 +14,7 @@ from .charts import charts
 from .continual_page import is_continual, write_continual
 from .page import environment, flat, say
 from .plots import Chart, svg
+from .round_samples import over_rounds
 from .regret import regret_in
 from .samples import diagnose_samples
 
@@ -56,6 +57,7 @@ def render(artifacts: Artifacts) -> str:
         verdict=headline.verdict(found),
         before_after=[row for part in measured for row in headline.told(part)],
         charts=_drawn(artifacts),
+        rounds=over_rounds(artifacts.directory),
         regret=regret_in(artifacts.directory),
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),

@@ -99,6 +99,7 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
         while progress.step < plan.steps.count and plan.wait(progress.step, interrupted):
             if (record := plan.before_step(progress.step)) is not None:
                 write({"step": progress.step + 1, "seconds": round(progress.seconds, 3), **record})
+            _move_references(players, progress.step)  # only now: a round is compared with what it was trained against
             progress = _step(players, plan, progress, write)
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
@@ -134,13 +135,17 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
         tokens=progress.tokens + taken.tokens,
         seconds=progress.seconds + time.perf_counter() - began,
     )
-    for player in players:
-        for follower in player.followers.values():
-            follower.after_step(progress.step)
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
     record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
     write(record | by_player([metric.means() for metric in taken.metrics]) | dict(taken.further))
     return progress
+
+
+def _move_references(players: Sequence[Player], steps: int) -> None:
+    """Those that are due after so many steps. A checkpoint has them as they were before."""
+    for player in players:
+        for follower in player.followers.values():
+            follower.after_step(steps)
 
 
 def by_player(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
