@@ -52,11 +52,11 @@ def train_domains(recipe: Recipe, run: Run, *, resume: bool, watch: Watch) -> Re
         if world.first_says(directory.finished):
             watch.said("The run is finished; nothing is left to do.")
             return Result(run.out, directory.report, interrupted=False, summary=Continual.read(run.out).to_dict())
-        with directory.held(), _nothing_left_of_what_is_refused(directory):
-            domains = world.in_turn(lambda: tuple(domains_of(check(recipe, run), run, names)))
-            plan = planned(recipe, run, domains, world=world, watch=watch)
-            directory.write_settings(asked)
         with directory.held():
+            with _nothing_left_of_what_is_refused(directory):
+                domains = world.in_turn(lambda: tuple(domains_of(check(recipe, run), run, names)))
+                plan = planned(recipe, run, domains, world=world, watch=watch)
+            directory.write_settings(asked)
             try:
                 return _Sequence(plan, directory, world, watch).run()
             except Interrupted:

@@ -1,16 +1,18 @@
 """Which rows belong to which domain: a file each, or a column of all files."""
 
+import filecmp
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 from ..data.files import RawRow, must_exist, read_rows
 from ..domains import Domains
 from ..errors import DataError, SettingsError, did_you_mean
-from ..files import write_text
 from ..run import DataSource, Run
 
 
@@ -47,10 +49,20 @@ def names_of(asked: Domains, run: Run) -> list[str]:
                 f"--data names {len(run.data)} domains, and --eval-data {len(run.eval_data)} files: give one for each "
                 "domain, in the same order, or tell domains apart by a column: --set domains.column=NAME."
             )
-    else:
-        found = list(_counts(asked.column, run.data))
-        if run.eval_data and (missing := [n for n in found if n not in _counts(asked.column, run.eval_data)]):
-            raise DataError(f"--eval-data holds no row of the domain {missing[0]} (column {asked.column}).")
+        return _in_order(found, asked)
+    found = _seen(asked.column, run.data)
+    held_out = _seen(asked.column, run.eval_data)
+    if run.eval_data and set(found) != set(held_out):
+        only, where = next(
+            (name, there)
+            for names, others, there in ((found, held_out, "--data"), (held_out, found, "--eval-data"))
+            for name in names
+            if name not in others
+        )
+        raise DataError(
+            f"rows of {only} (column {asked.column}) are in {where} alone: what is trained is measured, and the other "
+            "way round. Add such rows, or take them away."
+        )
     return _in_order(found, asked)
 
 
@@ -87,17 +99,17 @@ def _names_of_files(paths: Sequence[str]) -> list[str]:
     return names
 
 
-def _counts(column: str, sources: Iterable[DataSource]) -> Counter[str]:
-    """Rows of each domain, in the order in which they first come."""
-    found = Counter[str]()
-    for source in sources:
-        found.update(domain_of(raw, column) for raw in read_rows(source.path) if raw.fields is not None)
-    return found
+def _seen(column: str, sources: Iterable[DataSource]) -> list[str]:
+    """The domains in the order in which they first come."""
+    rows = (raw for source in sources for raw in read_rows(source.path))
+    return list(dict.fromkeys(domain_of(raw, column) for raw in rows))
 
 
 def domain_of(raw: RawRow, column: str) -> str:
     """What a row's column says. Raises DataError, which names the row and its columns, where it says nothing."""
-    fields = raw.fields or {}
+    if raw.fields is None:
+        raise DataError(f"{raw.file}, row {raw.row}: {raw.fault}. It cannot be told which domain it is of.")
+    fields = raw.fields
     value = fields.get(column)
     if not isinstance(value, str | int) or value == "":
         raise DataError(
@@ -126,22 +138,30 @@ def domains_of(asked: Domains, run: Run, names: Sequence[str]) -> list[Domain]:
 def _split(
     column: str, sources: Sequence[DataSource], domains: Sequence[Domain], folder: Path
 ) -> Mapping[str, tuple[DataSource, ...]]:
-    """A file of rows for each domain and source, as they stand there. Rows of no domain of training are left out."""
+    """A file of rows for each domain and source, as they stand there."""
     found: dict[str, tuple[DataSource, ...]] = {domain.name: () for domain in domains}
     for number, source in enumerate(sources, 1):
-        for domain in domains:
-            lines = list(_lines(column, source.path, domain.name))
-            if lines:
-                name = domain.folder if len(sources) == 1 else f"{domain.folder}-{number}"
-                folder.mkdir(parents=True, exist_ok=True)
-                write_text(folder / f"{name}.jsonl", "".join(lines))
-                found[domain.name] += (DataSource(path=str(folder / f"{name}.jsonl"), share=source.share),)
+        suffix = f"-{number}" * (len(sources) > 1)
+        files = {domain.name: folder / f"{domain.folder}{suffix}.jsonl" for domain in domains}
+        for name in _written(column, source.path, files):
+            found[name] += (DataSource(path=str(files[name]), share=source.share),)
     return found
 
 
-def _lines(column: str, path: str, domain: str) -> Iterator[str]:
-    for raw in read_rows(path):
-        if raw.fields is None:
-            raise DataError(f"{raw.file}, row {raw.row}: {raw.fault}. It cannot be told which domain it is of.")
-        if domain_of(raw, column) == domain:
-            yield json.dumps(raw.fields, ensure_ascii=False, default=str) + "\n"
+def _written(column: str, path: str, files: Mapping[str, Path]) -> list[str]:
+    """Write each domain's rows to its file, and say which domains there are. What is there already is left alone."""
+    new = {name: file.with_name(f".{file.name}.new") for name, file in files.items()}
+    opened = dict[str, TextIO]()
+    with ExitStack() as stack:
+        for raw in read_rows(path):
+            name = domain_of(raw, column)
+            if name not in opened:
+                new[name].parent.mkdir(parents=True, exist_ok=True)
+                opened[name] = stack.enter_context(new[name].open("w", encoding="utf-8"))
+            opened[name].write(json.dumps(raw.fields, ensure_ascii=False, default=str) + "\n")
+    for name in opened:
+        if files[name].exists() and filecmp.cmp(new[name], files[name], shallow=False):
+            new[name].unlink()  # its time stays: tokens that were made of it are found again
+        else:
+            new[name].replace(files[name])
+    return list(opened)
