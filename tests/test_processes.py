@@ -32,7 +32,7 @@ FOUR = TWO | {
     "replicas of slices": {"layout": "tensor", "tensor_size": 2},
 }
 WAYS = {"full": {}, "lora": {"lora": {"rank": 4}}}
-DIVIDED = ("coupled", "broken", "gathered", "measured", "merged")
+DIVIDED = ("coupled", "federated", "broken", "gathered", "measured", "merged")
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
@@ -112,6 +112,15 @@ def test_rows_that_are_coupled_see_those_of_other_processes(two: Path, tmp_path:
     divided.coupled(tmp_path / "alone")
     ours, theirs = load_file(two / "coupled"), load_file(tmp_path / "alone")
     assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-6  # sums in another order
+
+
+def test_clients_may_be_shared_out_over_processes(two: Path, tmp_path: Path) -> None:
+    divided.federated(tmp_path / "alone")
+    ours, theirs = load_file(two / "federated"), load_file(tmp_path / "alone")
+    assert max(float((ours[name] - theirs[name]).abs().max()) for name in theirs) <= 1e-6  # sums in another order
+    alone = json.loads((tmp_path / "alone.0.json").read_text())
+    for rank in range(2):
+        assert json.loads((two / f"federated.{rank}.json").read_text()) == pytest.approx(alone, rel=1e-4, abs=1e-6)
 
 
 def test_all_processes_stop_at_a_loss_that_is_no_number_and_name_its_row(two: Path) -> None:

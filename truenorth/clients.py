@@ -11,6 +11,7 @@ from pydantic import model_validator
 from .errors import SettingsError
 from .settings import Settings, setting
 
+LOSS, DRIFT = "client_loss/", "clients/drift"  # in the log: of each client's first local step; of a round
 DEALT = 10  # clients where neither their count nor a column is given
 
 

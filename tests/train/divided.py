@@ -14,6 +14,7 @@ from tests.train.test_step import SHAPES, Batchwise, Broken
 from truenorth.data.loader import batches
 from truenorth.data.packing import pack
 from truenorth.data.tokens import TokenizedRows
+from truenorth.methods.dpo import DPO
 from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.models.policy import Policy
 from truenorth.models.sharding import Sharding, Sizes, part_like, whole
@@ -24,6 +25,7 @@ from truenorth.optim.rule import Rule
 from truenorth.optim.update import AdamW, RMSprop, Update
 from truenorth.processes import Group, joined
 from truenorth.recipe import Objective
+from truenorth.train.federated import Work, federated_round
 from truenorth.train.step import NotFinite, Player, train_step
 
 MERGES: dict[str, tuple[Rule, Update]] = {
@@ -36,6 +38,8 @@ MERGES: dict[str, tuple[Rule, Update]] = {
     "h-fac alone": (OnDARE(alpha=0, keep=1), HFac(learning_rate=1e-2)),
     "the largest, every second step": (OnTIES(alpha=1e-2, keep=0.4, every=2), RMSprop(learning_rate=1e-3)),
 }
+
+ROWS = rows_of(SHAPES)
 
 
 def coupled(out: Path) -> None:
@@ -159,6 +163,26 @@ def _laid_as(parameter: torch.Tensor, tensor: torch.Tensor) -> torch.Tensor:
     if not isinstance(parameter, DTensor):
         return tensor
     return distribute_tensor(tensor, parameter.device_mesh, parameter.placements, src_data_rank=None)
+
+
+def federated(out: Path) -> None:
+    """The weights after two rounds of three clients, which the processes share out; beside them what is logged."""
+    with joined() as group:
+        policy = Policy.of(tiny_model("llama").requires_grad_(True), "float32")
+        frozen = torch.no_grad()(Policy.of(tiny_model("llama", seed=1), "float32").log_probs)
+        named = dict(policy.model.named_parameters())
+        update = AdamW(learning_rate=1e-2, epsilon=1e-3)
+        learner = Player(policy.log_probs, DPO(), update.build(named.values()), named, 1.0)
+        works = [
+            Work(client, weight, [[pack([ROWS[n]], [n])] for n in places])
+            for client, weight, places in (("a", 0.5, (0, 1)), ("b", 0.3, (2, 3)), ("c", 0.2, (3, 0)))
+        ]
+        for _ in range(2):
+            taken = federated_round(learner, works[group.rank :: group.size], {"initial": frozen}, group=group)
+        told = {**taken.further, **taken.metrics[0].means(), "prompts": taken.prompts, "tokens": taken.tokens}
+        out.with_suffix(f".{group.rank}.json").write_text(json.dumps(told))
+        if group.first:
+            save_file({name: p.detach().contiguous() for name, p in named.items()}, out)
 
 
 def _step(objective: Objective, group: Group) -> dict[str, torch.Tensor]:

@@ -16,9 +16,7 @@ from truenorth.errors import DataError, SettingsError
 from truenorth.train.client_steps import Client, ClientSteps, by_owner, dealt
 
 
-def steps_of(
-    sizes: list[int], *, batch_size: int = 2, seed: int = 0, rounds: int = 6, **settings: Any
-) -> ClientSteps:
+def steps_of(sizes: list[int], *, batch_size: int = 2, seed: int = 0, rounds: int = 6, **settings: Any) -> ClientSteps:
     """Clients with so many rows each, one after another."""
     ends = np.cumsum([0, *sizes])
     clients = [Client(f"c{n}", np.arange(ends[n], ends[n + 1])) for n in range(len(sizes))]

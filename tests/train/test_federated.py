@@ -11,7 +11,7 @@ from torch import Tensor
 
 from tests.tiny import rows_of, tiny_model
 from tests.train.test_step import batch_of
-from truenorth.clients import Clients
+from truenorth.clients import DRIFT, LOSS, Clients
 from truenorth.data.loader import Steps
 from truenorth.data.packing import PackedBatch
 from truenorth.data.tokens import TokenizedRows
@@ -22,7 +22,7 @@ from truenorth.optim.update import SGDM, AdamW, RMSprop, Update
 from truenorth.recipe import Objective
 from truenorth.train.checkpoint import Progress
 from truenorth.train.client_steps import Client, ClientSteps
-from truenorth.train.federated import DRIFT, LOSS, FederatedRounds, Work, federated_round
+from truenorth.train.federated import FederatedRounds, Work, federated_round
 from truenorth.train.loop import Plan, train
 from truenorth.train.step import NotFinite, Player, Scores, train_step
 from truenorth.types import Candidates

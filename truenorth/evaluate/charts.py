@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from ..clients import DRIFT, LOSS
 from ..train.evidence import Record, number, series
 from .calibration import PREFIX
 from .plots import Chart, Colour, Line
@@ -53,6 +54,7 @@ PLAN = (
     Planned("Implicit rewards", "beta × log-ratio", _of_each_kind("rewards"), level=0.0),
     Planned("Lengths", "tokens per response", _of_each_kind("lengths")),
     Planned("Gradient norm", "before the clip", (("grad_norm", "norm", "plain"),)),
+    Planned("Drift between clients", "spread of their gradients", ((DRIFT, "drift", "plain"),)),
     Planned("Learning rate", "per step", (("learning_rate", "rate", "plain"),)),
 )
 OF_ROUNDS = (  # logged once a round, of the answers that it draws
@@ -160,4 +162,4 @@ def _other_metrics(records: Sequence[Record]) -> list[str]:
     known = BOOKKEEPING | {metric for planned in PLAN for metric, _, _ in planned.metrics}
     of_steps = [record for record in records if record.get("split") != "round"]
     logged = {name for record in of_steps for name, value in record.items() if number(value) == number(value)}
-    return sorted(name for name in logged - known if not name.endswith(BOUNDS) and not name.startswith(PREFIX))
+    return sorted(name for name in logged - known if not name.endswith(BOUNDS) and not name.startswith((PREFIX, LOSS)))

@@ -12,6 +12,7 @@ from .artifacts import Artifacts, Citation, read
 from .calibration import Reliability, reliability
 from .charts import charts
 from .continual_page import is_continual, write_continual
+from .federated import clients_of
 from .page import environment, flat, say
 from .plots import Chart, svg
 from .round_samples import over_rounds
@@ -59,6 +60,7 @@ def render(artifacts: Artifacts) -> str:
         charts=_drawn(artifacts),
         rounds=over_rounds(artifacts.directory),
         regret=regret_in(artifacts.directory),
+        clients=clients_of(artifacts.directory, artifacts.records),
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),
         provenance=_provenance(artifacts),

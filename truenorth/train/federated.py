@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..clients import DRIFT, LOSS
 from ..data.packing import PackedBatch
 from ..models.gradients import gradient_norm, reduce_gradients
 from ..processes import ALONE, Group
@@ -20,8 +21,6 @@ from .client_steps import ClientSteps
 from .loop import Plan, Taken
 from .metrics import Metrics
 from .step import NotFinite, Player, Scores, clip, gradients
-
-LOSS, DRIFT = "client_loss/", "clients/drift"  # in the log: of each client's first local step; of a round
 
 
 @dataclass(frozen=True, slots=True)
