@@ -15,8 +15,8 @@ from .continual_page import is_continual, write_continual
 from .federated import clients_of
 from .page import environment, flat, say
 from .plots import Chart, svg
-from .round_samples import over_rounds
 from .regret import regret_in
+from .round_samples import over_rounds
 from .samples import diagnose_samples
 
 LEVELS = ("problem", "watch", "good")
@@ -58,8 +58,8 @@ def render(artifacts: Artifacts) -> str:
         verdict=headline.verdict(found),
         before_after=[row for part in measured for row in headline.told(part)],
         charts=_drawn(artifacts),
-        rounds=over_rounds(artifacts.directory),
         regret=regret_in(artifacts.directory),
+        rounds=over_rounds(artifacts.directory),
         clients=clients_of(artifacts.directory, artifacts.records),
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),
