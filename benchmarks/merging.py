@@ -22,7 +22,7 @@ from truenorth.optim.update import AdamW, RMSprop, Update
 
 WIDTH = 1024
 OTHERS = 2**20  # numbers besides, so that gradients differ from step to step
-WARM_UP = 3
+WARM_UP = 3  # kernels are made in the first
 CASES: dict[str, tuple[Update, Rule | None]] = {
     "ondare, keep 0.01": (AdamW(), OnDARE(keep=0.01)),
     "ondare, keep 0.01, as written": (AdamW(), OnDARE(keep=0.01, rescale="none", task_mask="fresh")),
@@ -38,6 +38,15 @@ CASES: dict[str, tuple[Update, Rule | None]] = {
     "onties, keep 0.01, around rmsprop": (RMSprop(), OnTIES(keep=0.01)),
     "hfac": (HFac(), None),
 }
+
+
+def cases() -> Iterator[tuple[str, Update]]:
+    """Each as torch's operations take it, and by kernels, where there are any."""
+    for case, (update, rule) in CASES.items():
+        merged = update.replace(merging=rule)
+        yield case, merged
+        if update.has_kernels or (rule is not None and rule.selection == "drawn"):
+            yield f"{case}, compiled", merged.replace(compile=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +86,13 @@ def gradients(named: dict[str, torch.nn.Parameter]) -> Iterator[None]:
         yield
 
 
-def measured(update: Update, rule: Rule | None, *, millions: int, steps: int) -> tuple[Steps, Steps, float]:
+def measured(update: Update, *, millions: int, steps: int) -> tuple[Steps, Steps, float]:
     """A case's steps, those of AdamW on the same weights, and the case's state by AdamW's, in bytes."""
-    named = parameters(millions)
+    named, rule = parameters(millions), update.merging
     plain, merged = AdamW().build(named.values()), update.build(named.values())
     if rule is not None:
         task = {name: torch.randn_like(p).detach().mul_(1e-3) for name, p in named.items()}
-        merged = Merged(merged, rule, task, named, seed=0)
+        merged = Merged(merged, rule, task, named, seed=0, by_kernels=update.compile)
     ours, theirs = Steps([], []), Steps([], [])
     for _, step in zip(gradients(named), range(-WARM_UP, steps), strict=False):
         if step == 0:
@@ -98,8 +107,8 @@ def state_bytes(optimizer: torch.optim.Optimizer) -> int:
     return sum(x.nbytes for x in tensors)
 
 
-def result(case: str, millions: int, *, steps: int) -> Result:
-    ours, theirs, state = measured(*CASES[case], millions=millions, steps=steps)
+def result(case: str, update: Update, millions: int, *, steps: int) -> Result:
+    ours, theirs, state = measured(update, millions=millions, steps=steps)
     clock, work = statistics.median(ours.clock), statistics.median(ours.work)
     ratio, work_ratio = statistics.median(theirs.clock) / clock, statistics.median(theirs.work) / work
     return Result(
@@ -129,15 +138,15 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=15, help=f"of each, after {WARM_UP} to warm up")
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     asked = parser.parse_args()
-    print(f"{'':36} {'ours':>9} {'AdamW':>9} {'ratio':>7} {'of work':>7}   quartiles apart")
-    for millions, threads, case in product(asked.parameters, asked.threads, CASES):
+    print(f"{'':44} {'ours':>9} {'AdamW':>9} {'ratio':>7} {'of work':>7}   quartiles apart")
+    for millions, threads, (case, update) in product(asked.parameters, asked.threads, cases()):
         if asked.only not in case:
             continue
         torch.set_num_threads(threads)
-        row = result(case, millions, steps=asked.steps)
+        row = result(case, update, millions, steps=asked.steps)
         append(row)
         print(
-            f"{case:36} {1000 * row.ours:6.0f} ms {1000 * row.theirs:6.0f} ms {1 / row.ratio:6.2f}x "
+            f"{case:44} {1000 * row.ours:6.0f} ms {1000 * row.theirs:6.0f} ms {1 / row.ratio:6.2f}x "
             f"{1 / row.work_ratio:6.2f}x   {row.ours_spread:.0%}, {row.theirs_spread:.0%}   "
             f"{row.note.split('; ', 2)[2]}",
             flush=True,

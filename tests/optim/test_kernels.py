@@ -18,7 +18,6 @@ from truenorth.optim.draws import (
     mask,
     mask_circle,
     noise,
-    noise_at,
     noise_circle,
     places,
     runs,
@@ -37,15 +36,12 @@ ADAM, RMS = AdamW(learning_rate=1e-3, weight_decay=0.1), RMSprop(learning_rate=1
 STEPS = [HFac(learning_rate=1e-3, weight_decay=0.1), ADAM.replace(merging=OnDARE(alpha=1e-3, keep=0.3))]
 MORE = [
     ADAM.replace(merging=OnDARE(alpha=1e-3, keep=0.02)),
-    ADAM.replace(merging=OnTIES(alpha=1e-3, keep=0.02)),
     ADAM.replace(merging=OnDARE(alpha=1e-3, keep=0.02, task_mask="fresh", stored="bfloat16")),
     ADAM.replace(merging=OnDARE(alpha=0, keep=0.04)),
     ADAM.replace(merging=OnDARE(alpha=1e-3, keep=0.3, task_mask="fresh")),
     ADAM.replace(merging=OnDARE(alpha=1e-3, keep=1, every=2)),
-    ADAM.replace(merging=OnTIES(alpha=1e-3, keep=0.3, vote="weighted")),
-    ADAM.replace(merging=OnTIES(alpha=0, keep=1)),
     RMS.replace(merging=OnDARE(alpha=1e-3, keep=0.02)),
-    RMS.replace(merging=OnTIES(alpha=1e-3, keep=0.3)),
+    HFac(learning_rate=1e-3, merging=OnTIES(alpha=1e-3, keep=0.3)),
 ]
 
 
@@ -108,18 +104,16 @@ def test_two_runs_by_kernels_give_the_same_bits():
     "span", [range(3 * BLOCK), range(5, PIECE + 2 * BLOCK + 9), range(BLOCK - 7, BLOCK - 2)], ids=str
 )
 def test_rows_have_what_is_drawn_for_their_blocks(span):
-    key, kept, noised, at = key_of(1), [], [], []
+    key, kept, noised = key_of(1), [], []
     for run in runs(span):
         rows = torch.empty(len(span))[run.within].view(len(run.blocks), -1)
         kept.append(Drawn(mask_circle(0.3, CPU), run.starts(key, CPU)).of(rows).flatten())
         noised.append(Drawn(noise_circle(CPU), run.starts(key, CPU)).of(rows).flatten())
-        at.append(Drawn(noise_circle(CPU), run.starts(key, CPU, alike=True)).of(rows).flatten())
     whole = range(span.start // BLOCK, -(-span.stop // BLOCK))
     part = slice(span.start - whole.start * BLOCK, span.stop - whole.start * BLOCK)
     like, block = torch.empty(0), slice(0, BLOCK)
     assert torch.equal(torch.cat(kept), torch.cat([mask(key, b, block, like, share=0.3) for b in whole])[part])
     assert torch.equal(torch.cat(noised), torch.cat([noise(key, b, block, like) for b in whole])[part])
-    assert torch.equal(torch.cat(at), noise_at(key, torch.arange(span.start, span.stop)))
 
 
 def test_flags_are_where_the_places_are():
@@ -131,8 +125,9 @@ def test_flags_are_where_the_places_are():
 
 
 def test_what_has_no_kernels_is_not_compiled():
-    with pytest.raises(SettingsError, match="nothing to compile"):
-        AdamW(compile=True)
+    for rule in (None, OnTIES()):
+        with pytest.raises(SettingsError, match="nothing to compile"):
+            AdamW(compile=True, merging=rule)
     assert HFac(compile=True).compile
     assert AdamW(compile=True, merging=OnDARE()).compile
 

@@ -99,10 +99,9 @@ class Run:
     blocks: range
     first: int  # entry of the first block
 
-    def starts(self, key: int, device: torch.device, *, alike: bool = False) -> Tensor:
-        """[k] int64: where on a circle of LEVELS each block begins. `alike`: as `noise_at` has it."""
-        keys = (key if alike else _of_block(key, block) for block in self.blocks)
-        return torch.tensor([own % LEVELS + self.first for own in keys], device=device)
+    def starts(self, key: int, device: torch.device) -> Tensor:
+        """[k] int64: where on a circle of LEVELS each block begins."""
+        return torch.tensor([_of_block(key, b) % LEVELS + self.first for b in self.blocks], device=device)
 
 
 def runs(span: range, size: int = BLOCK, most: int = PIECE // BLOCK) -> Iterator[Run]:

@@ -1,20 +1,16 @@
 """One parameter's merged step by kernels, which draw what `TensorMerge` does."""
 
-import torch
 from torch import Tensor
 
-from ..weights.sparsify import Cut, count_of
+from ..weights.sparsify import Cut
 from . import draws, kernels
-from .draws import Run, runs, three
+from .draws import runs, three
 from .kernels import Drawn, kernel
-from .movement import NONE, Given, Movement
+from .movement import Movement
 from .rounding import nearly_zero
 from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
 from .tensor_merge import TensorMerge
-from .threads import Spare
-
-WHOLE = Spare()  # for a task vector of which few entries are kept
 
 
 class KernelMerge:
@@ -25,12 +21,10 @@ class KernelMerge:
         self.plain = TensorMerge(rule, span, task)
 
     def __call__(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None = None) -> None:
-        """As `TensorMerge`."""
+        """As `TensorMerge`, of what is drawn: there is no `cut`."""
+        assert cut is None
         weights = weights.detach()  # of a view, torch.compile asks what it is of, and whether that takes gradients
-        if self.rule.selection == "drawn":
-            (self._few_drawn if self.rule.keep <= SPARSE else self._drawn)(weights, movement, key)
-        else:
-            self._largest(weights, movement, key, cut)
+        (self._few_drawn if self.rule.keep <= SPARSE else self._drawn)(weights, movement, key)
 
     def _few_drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         """The update is computed of all entries: that takes less long than to gather some of them."""
@@ -46,53 +40,16 @@ class KernelMerge:
 
     def _drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         assert isinstance(self.task, Dense)
-        rule, (own, others, rounding) = self.rule, three(key)
+        rule, device, (own, others, rounding) = self.rule, weights.device, three(key)
         for run in runs(self.span):
-            of_update = of_task = None
+            of_update = of_task = rounded = None
             if rule.keep < 1:
-                circle = draws.mask_circle(rule.keep, weights.device)
-                of_update = Drawn(circle, run.starts(own, circle.device))
-                of_task = Drawn(circle, run.starts(others, circle.device)) if rule.fresh else None
-            self._step(weights, self.task.values, movement.formula(run.within), run, (of_update, of_task), rounding)
-
-    def _largest(self, weights: Tensor, movement: Movement, key: int, cut: Cut | None) -> None:
-        n, found = len(weights), cut
-        moved = movement.at(slice(0, n))
-        if cut is None and self.rule.keep < 1:
-            found = self.plain.largest.cut(moved, count_of(n, self.rule.keep))
-        if found is not None and found.ties:  # to count those in order takes longer than all else
-            self.plain(weights, Given(moved), key, cut)
-            return
-        task = self._whole_task()
-        for run in runs(self.span):
-            self._step(weights, task, _largest_of(moved[run.within], found), run, (None, None), key)
-
-    def _step(
-        self,
-        weights: Tensor,
-        task: Tensor,
-        movement: kernels.Movement,
-        run: Run,
-        kept: tuple[Drawn | None, Drawn | None],
-        key: int,
-    ) -> None:
-        circle, count = draws.noise_circle(weights.device), len(run.blocks)
-        # Few largest entries are rounded by noise of their places, which goes around once a block.
-        starts = run.starts(key, circle.device, alike=self.rule.selection == "largest" and self.rule.keep <= SPARSE)
-        rounding = (Drawn(circle, starts), nearly_zero(circle.device)) if self.rule.alpha else None
-        rows = (weights[run.within].view(count, -1), task[run.within].view(count, -1))
-        kernel(kernels.step_all)(self.rule, movement.in_rows(count), rows, kept, rounding)
-
-    def _whole_task(self) -> Tensor:
-        """[n] the task vector, zero where it is not kept; where few entries are, it holds until the next one."""
-        if isinstance(self.task, Dense):
-            return self.task.values
-        ((kept, values),) = self.task.kept
-        task = WHOLE(len(self.span), values.device)[: len(self.span)].zero_()
-        return task.index_copy_(0, kept.places, values.float())
-
-
-def _largest_of(moved: Tensor, cut: Cut | None) -> kernels.Movement:
-    if cut is None:
-        return kernels.Movement(kernels.given, (moved,), NONE)
-    return kernels.Movement(kernels.above, (moved,), torch.tensor(cut.magnitude))
+                circle = draws.mask_circle(rule.keep, device)
+                of_update = Drawn(circle, run.starts(own, device))
+                of_task = Drawn(circle, run.starts(others, device)) if rule.fresh else None
+            if rule.alpha:
+                rounded = (Drawn(draws.noise_circle(device), run.starts(rounding, device)), nearly_zero(device))
+            count = len(run.blocks)
+            rows = (weights[run.within].view(count, -1), self.task.values[run.within].view(count, -1))
+            step = movement.formula(run.within).in_rows(count)
+            kernel(kernels.step_all)(rule, step, rows, (of_update, of_task), rounded)

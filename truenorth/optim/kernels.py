@@ -77,11 +77,6 @@ def given(moved: Tensor, _: Tensor) -> Tensor:
     return moved
 
 
-def above(moved: Tensor, magnitude: Tensor) -> Tensor:
-    """What is larger than a magnitude []; 0 elsewhere."""
-    return moved.where(moved.abs() > magnitude, 0.0)
-
-
 def by_adam(gradient: Tensor, mean: Tensor, square: Tensor, numbers: Tensor) -> Tensor:
     """The movement of torch's AdamW without its weight decay. Moves both moments."""
     new_mean, keep_square, new_square, unbias, epsilon, rate = numbers.unbind()

@@ -42,13 +42,13 @@ class Merged(torch.optim.Optimizer):
     ) -> None:
         """`task`, SFT minus base, float32, of each of the parameters `named` what this process holds, is consumed.
 
-        `by_kernels`: of `kernels`, which round elsewhere; small tensors that are merged together go without.
+        `by_kernels`: of `kernels`, which round elsewhere, and only what is drawn; small tensors go without.
 
         Where processes share parameters out, all of them must make one, and step it, together.
         """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
-        self.by_kernels = by_kernels
+        self.by_kernels = by_kernels and rule.selection == "drawn"
         names = {id(parameter): name for name, parameter in named.items()}
         groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
         merged = [group for group in groups if group[0]]  # they come first

@@ -45,7 +45,7 @@ class Update(Part, abc.ABC):
     )
     merging: AnyRule | None = Field(default=None, description="rule by which each step is merged with a task vector")
     compile: bool = Field(
-        default=False, description="take merged steps, and those of hfac, by kernels that torch.compile makes"
+        default=False, description="take ondare's merged steps, and those of hfac, by kernels that torch.compile makes"
     )
 
     @model_validator(mode="after")
@@ -58,10 +58,12 @@ class Update(Part, abc.ABC):
 
     @model_validator(mode="after")
     def _something_to_compile(self) -> Self:
-        if self.compile and self.merging is None and not self.has_kernels:
+        drawn = self.merging is not None and self.merging.selection == "drawn"
+        if self.compile and not (drawn or self.has_kernels):
+            merging = "without merging" if self.merging is None else f"merged by {self.merging.kind}"
             raise SettingsError(
-                f"compile=True has nothing to compile: {self.kind} without merging is torch's own. Leave it out, or "
-                "give merging, or kind hfac."
+                f"compile=True has nothing to compile: there are kernels for merging by ondare and for kind hfac, and "
+                f"this is {self.kind} {merging}. Leave it out."
             )
         return self
 
