@@ -104,6 +104,7 @@ def refuse_what_rounds_cannot_bring(objective: "Objective", schedule: Rounds) ->
         raise SettingsError(
             f"{objective.name} trains a judge, and rounds of self-play train a policy. Train it on the rows of a file."
         )
+    _refuse_what_is_drawn_for_nobody(objective, schedule)
     compared = answers_compared(objective, schedule)
     if max(2, fewest) > compared or (most is not None and most < 2):
         takes = f"{fewest} or more" if most is None else f"{fewest} to {most}"
@@ -118,7 +119,6 @@ def refuse_what_rounds_cannot_bring(objective: "Objective", schedule: Rounds) ->
     ]
     if needs:
         raise SettingsError(f"{objective.name} needs {', '.join(needs)}, which rounds of self-play do not make.")
-    _refuse_what_is_drawn_for_nobody(objective, schedule)
     if schedule.compared == "rows" and (judged := sorted(objective.reads & {"rewards", "wins"})):
         raise SettingsError(
             f"{objective.name} reads {' and '.join(judged)} of a judge, who is not asked about rows of --data. Take "

@@ -84,7 +84,7 @@ def test_what_is_drawn_beside_a_pair_needs_rounds_that_draw_it():
 @pytest.mark.parametrize(
     ("name", "schedule", "said"),
     [
-        ("spac", Rounds(k=2), "SPAC reads an answer of the policy beside a pair of the data"),
+        ("spac", Rounds(k=1), "SPAC reads an answer of the policy beside a pair of the data"),
         ("online_dpo", Rounds(compared="rows"), "OnlineDPO reads none of them"),
         ("xpo", Rounds(k=1, compared="both"), "XPO plays against an opponent"),
         ("sail", Rounds(k=2), "SAIL mixes the pairs of --data with pairs that are drawn"),
