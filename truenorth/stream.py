@@ -24,7 +24,7 @@ class Stream(Settings):
         default=8, description="snapshots kept, each as large as what is trained; 0: none"
     )
     regret_steps: PositiveInt | None = Field(
-        default=256, description="steps whose rows score the snapshots, drawn by the seed; none: all"
+        default=32, description="steps whose rows score the snapshots, drawn by the seed; none: all"
     )
 
     @field_validator("path")
