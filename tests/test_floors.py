@@ -18,6 +18,7 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(
         [
             "session",
+            "chased",
             "outcome",
             "job",
             "selfplay",

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from . import federation, methods, selfplay, streaming
+from . import chased, federation, methods, selfplay, streaming
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
@@ -79,6 +79,7 @@ def align(
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
+    run = chased.with_adapters(recipe, run)
     streaming.check(recipe, run)
     if recipe.domains is not None:  # a run for each
         from .continual.run import train_domains
@@ -197,10 +198,10 @@ def _train(ready: Ready, watch: Watch) -> Result:
     if outcome.interrupted:
         return Result(run.out, None, interrupted=True, summary={})
     watch.stage("writing the model and the report")
-    session = replace(session, players=outcome.players)
+    session, told = chased.settled(replace(session, players=outcome.players), recipe, outcome.progress.chase)
     after = measured(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
-    summary["notes"] += federation.notes(session.steps) + regret
+    summary["notes"] += told + federation.notes(session.steps) + regret
     if recipe.schedule is not None:
         spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
         summary["notes"].append(spent)
@@ -264,6 +265,7 @@ def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory
         steps=session.steps,
         references=session.references,
         update=recipe.update,
+        chase=recipe.chase,
         out=directory.out,
         save_every=run.save_every or selfplay.steps_of_round(session) or quarter,
         keep_checkpoints=run.keep_checkpoints,

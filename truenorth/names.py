@@ -125,23 +125,29 @@ def check_key(key: str, method: str) -> None:
             if rest[0] not in known:
                 raise SettingsError(_unknown(key, rest[0], known, of=head))
         return
-    if not rest and head not in fields_in("truenorth.recipe", "Recipe"):
-        head, rest = "objective", [head]
+    parts = fields_in("truenorth.recipe", "Recipe")
+    own = fields_in(module, method) if (module := _module_of(method)) else []
+    if head not in parts and (not rest or head in own):
+        head, rest = "objective", [head, *rest]
     if head == "objective" and terms.is_sum(method):
         if rest[:1] != ["parts"]:
             raise SettingsError(f"{key} is a setting of a part of the sum: say whose, as in {_example(method)}.")
-    elif head == "objective" and (module := _module_of(method)):
-        known = fields_in(module, method)
-        if rest and rest[0] not in (*known, *_of_merging()):
-            raise SettingsError(_unknown(key, rest[0], known, of=method))
+    elif head == "objective" and module:
+        if rest and rest[0] not in (*own, *_of_merging()):
+            raise SettingsError(_unknown(key, rest[0], [*own, *_of_inner(own)], of=method))
     elif (
         head in PARTS.keys() - {"references"} and rest and rest[0] not in (known := ["kind", *fields_in(PARTS[head])])
     ):
         raise SettingsError(_unknown(key, rest[0], known))
-    elif head not in (heads := [*fields_in("truenorth.recipe", "Recipe"), "run"]):
+    elif head not in (heads := [*parts, "run"]):
         raise SettingsError(
             f"--set {key}: there is no {head}.{did_you_mean(head, heads)} There are {', '.join(heads)}."
         )
+
+
+def _of_inner(own: Iterable[str]) -> list[str]:
+    """Settings of the loss inside, as it comes, of a method that has one."""
+    return [f"inner.{name}" for name in fields_in("truenorth.methods.dpo", "dpo")] if "inner" in own else []
 
 
 def _of_merging() -> list[str]:

@@ -3,7 +3,7 @@
 import json
 import platform
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,6 @@ from .evaluate.progress import Watch
 from .files import write_json
 from .models.classifier import export_classifier
 from .models.export import Final, export
-from .models.modes import evaluating
 from .models.policy import Policy
 from .models.sharding import whole_weights
 from .online.prompts import as_turn, read_prompts
@@ -100,7 +99,7 @@ def measured(session: Session, players: Sequence[Player]) -> dict[str, float]:
     """Metrics of the held-out rows, none where there are no such rows."""
     if session.held_out is None:
         return {}
-    with evaluating(session.policy.model):
+    with session.evaluating():
         rows, references = session.held_out, session.held_out_references
         return by_player(each_held_out(players, rows, references, budget=session.budget, group=session.data))
 
@@ -165,11 +164,13 @@ def finish(
     summary: Mapping[str, Any],
     samples: tuple[Sequence[Ints], Sequence[str], Sequence[str]],
 ) -> None:
-    """Write samples.json, summary.json and the final model, which all processes put together and the first writes.
+    """Write samples.json, summary.json and the final model, which all processes put together and the first writes, and
+    beside it the module that is not the result, where there are two.
 
     `samples` are prompts, answers before and after.
     """
     weights = whole_weights(session.policy.model, session.sharding.processes.world)
+    others = None if session.twin is None else whole_weights(session.twin.model, session.sharding.processes.world)
     if not directory.writes:
         return
     shown = [
@@ -179,6 +180,9 @@ def finish(
     write_json(directory.file("samples.json"), shown)
     write_json(directory.file("summary.json"), dict(summary))
     final = Final(weights, start, session.stored_in, tokenizer, model_card(summary, directory))
+    if session.twin is not None and others is not None:
+        card = f"{final.card}\nThis is the module that was not deployed; the one in `final` was.\n"
+        export(session.twin.model, directory.other, replace(final, weights=others, card=card))
     if (head := session.player.objective.score_head) is None:
         export(session.policy.model, directory.final, final)
     else:

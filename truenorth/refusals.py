@@ -21,9 +21,14 @@ def adapts(run: Run) -> bool:
 
 
 def refuse_heads(recipe: Recipe, run: Run, sharding: Sharding) -> None:
-    """Raise SettingsError where the method's head would need states of a model that is shared out, ModelError where a
-    head of scores has no class that it could be loaded with."""
+    """Raise SettingsError where the method's head, or its second module, would need a model that is shared out,
+    ModelError where a head of scores has no class that it could be loaded with."""
     refuse_a_sharded_head(recipe, sharding)
+    if recipe.chase is not None and sharding.in_step:
+        raise SettingsError(
+            f"{recipe.method} trains two modules on one model, which every process must hold whole; it is held as "
+            f"{sharding.sizes}. Use --layout data."
+        )
     if recipe.objective.score_head is not None:
         check_classifier(config_of(run.model, trust_remote_code=run.trust_remote_code))
 

@@ -1,6 +1,7 @@
 """Everything that a run holds while it trains, built once: model, player, steps, references."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -28,6 +29,7 @@ from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
 from .models.task_vector import task_vector
+from .models.twin import twin_of
 from .online.round_steps import RoundSteps
 from .optim.merging import Merged
 from .optim.state_size import state_bytes, task_bytes
@@ -56,6 +58,7 @@ class Session:
     budget: int  # tokens per micro-batch
     stored_in: torch.dtype  # of the checkpoint that the policy started from
     sharding: Sharding = WHOLE
+    twin: Policy | None = None  # of the second player
 
     @property
     def player(self) -> Player:
@@ -71,6 +74,12 @@ class Session:
     def score_weight(self) -> torch.Tensor:
         """[1, D] of the head of scores, for the model's own states."""
         return ScoreReader.scaled(self.player.named_parameters[f"{SCORE}weight"])
+
+    @contextmanager
+    def evaluating(self) -> Generator[None]:
+        """Within it nothing that is trained drops anything."""
+        with evaluating(self.policy.model), evaluating((self.twin or self.policy).model):
+            yield
 
     def first_batch(self) -> PackedBatch:
         """The largest of this process's in the first step."""
@@ -111,7 +120,8 @@ def begin(
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
     if recipe.schedule is None:
         watch.said(steps.sentence)
-    player = player_of(recipe, policy)
+    player, twin = player_of(recipe, policy), None if recipe.chase is None else twin_of(policy)
+    others = [] if twin is None else [slow_player(recipe, twin)]
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
         field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
         watch.said(
@@ -121,7 +131,9 @@ def begin(
     asked = recipe.objective.of_references
     live = recipe.schedule is not None or run.stream is not None
     start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
-    budget = _budget(recipe, run, player, start, steps=steps, watch=watch) if saved is None else saved.budget
+    budget = (
+        _budget(recipe, run, [player, *others], start, steps=steps, watch=watch) if saved is None else saved.budget
+    )
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
     used = [(steps.rows, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
@@ -132,7 +144,7 @@ def begin(
         references = score_references(recipe.references, start, used, player.followers)
     return Session(
         policy=policy,
-        players=[player],
+        players=[player, *others],
         steps=steps,
         references=references[0],
         held_out=held_out,
@@ -140,6 +152,7 @@ def begin(
         budget=budget,
         stored_in=stored_in,
         sharding=sharding,
+        twin=twin,
     )
 
 
@@ -175,7 +188,7 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
         isinstance(r, STARTS_AS_POLICY) and getattr(r, "path", None) is None for r in recipe.references.values()
     ):
         return None
-    with evaluating(session.policy.model):
+    with session.evaluating():
         batch, precision = session.first_batch(), session.policy.precision
         return check_first_step(session.players, batch, session.references, precision=precision)
 
@@ -197,6 +210,16 @@ def player_of(recipe: Recipe, policy: Policy) -> Player:
         named_parameters=trained,
         max_grad_norm=recipe.update.max_grad_norm,
     )
+
+
+def slow_player(recipe: Recipe, twin: Policy) -> Player:
+    """The second of two modules that chase each other, at its share of the learning rate."""
+    assert recipe.chase is not None
+    assert recipe.objective.slow is not None
+    player = player_of(recipe.replace(objective=recipe.objective.slow), twin)
+    for group in player.optimizer.param_groups:
+        group["rate_scale"] = recipe.chase.speed_ratio
+    return player
 
 
 def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, nn.Parameter]) -> Player:
@@ -238,18 +261,23 @@ def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.op
     return Merged(player.optimizer, rule, task, named, seed=run.seed, by_kernels=recipe.update.compile)
 
 
-def _budget(recipe: Recipe, run: Run, player: Player, start: Start, *, steps: PlannedSteps, watch: Watch) -> int:
+def _budget(
+    recipe: Recipe, run: Run, players: Sequence[Player], start: Start, *, steps: PlannedSteps, watch: Watch
+) -> int:
     """Tokens per micro-batch, found by running the largest one with all beside it that a step will have."""
     watch.stage("trying the largest micro-batch")
     sharding, model = start.sharding, start.policy.model
-    shapes = [local(p).shape for p in player.parameters]
+    trained = [p for player in players for p in player.parameters]
+    shapes = [local(p).shape for p in trained]
     later: dict[Part, int] = {
         "optimizer": state_bytes(recipe.update, shapes, shared=sharding.sizes.shards > 1),
         "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
     }
     vocabulary = base_of(model).config.get_text_config().vocab_size
-    trial = MemoryTrial([player], steps, list(model.parameters()), vocabulary, later, sharding.in_step)
+    trial = MemoryTrial(
+        players, steps, list(dict.fromkeys([*model.parameters(), *trained])), vocabulary, later, sharding.in_step
+    )
     longest = int(steps.rows.lengths[steps.used()].max())
     budget = find_budget(
         trial,

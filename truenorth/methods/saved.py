@@ -47,7 +47,7 @@ def load(data: Mapping[str, Any]) -> "Recipe":
             if isinstance(given := parts.get(part), Mapping) and "kind" not in given:
                 parts[part] = {**(own[part] or {}), **given}
         parts = own | parts
-    parts["objective"] = _objective(parts["objective"])
+    parts["objective"] = objective_of(parts["objective"])
     return Recipe(**parts)
 
 
@@ -124,7 +124,7 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     return _with(recipe, paths[name].split("."), scalar(value) if isinstance(value, str) else value)
 
 
-def _objective(value: object) -> object:
+def objective_of(value: object) -> object:
     """`value` built, if it is a mapping: a short `kind` is looked up in the module of that row of METHODS."""
     if not isinstance(value, Mapping):
         return value
@@ -144,7 +144,7 @@ def _parts_built(value: Mapping[Any, Any]) -> Mapping[Any, Any]:
     if value.get("kind") != "sum" or not isinstance(value.get("parts"), list):
         return value
     parts = [
-        {**part, "objective": _objective(part["objective"])}
+        {**part, "objective": objective_of(part["objective"])}
         if isinstance(part, Mapping) and "objective" in part
         else part
         for part in value["parts"]

@@ -26,6 +26,7 @@ from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 from ..errors import CheckpointError
 from ..models.policy import Precision
 from ..processes import ALONE, Group
+from .chasing import START, Standing
 from .step import Player
 
 OPTIMIZER = "optimizer/"  # before the names of its tensors, `optimizer/PARAMETER:KEY`
@@ -43,6 +44,7 @@ class Progress:
     budget: int = 0  # tokens per micro-batch, found at the start
     precision: Precision = "float32"  # chosen at the start: another machine must not choose again
     identity: str = ""  # of recipe and data: what a resumed run must agree with
+    chase: Standing = START  # of two players that chase each other
 
 
 def save(folder: Path, players: Sequence[Player], progress: Progress, *, keep: int, world: Group = ALONE) -> Path:
@@ -85,7 +87,8 @@ def newest(folder: Path) -> Path | None:
 
 def read_progress(checkpoint: Path) -> Progress:
     """How far the run was at `checkpoint`, without its tensors."""
-    return Progress(**json.loads((checkpoint / "state.json").read_text())["progress"])
+    saved = json.loads((checkpoint / "state.json").read_text())["progress"]
+    return Progress(**saved | {"chase": Standing.of(saved.get("chase", {}))})
 
 
 def restore(checkpoint: Path, players: Sequence[Player], world: Group = ALONE) -> Progress:

@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
 
+from ..chase import Chase
 from ..data.loader import StepSource
 from ..errors import NumericsError
 from ..files import write_json, write_text
 from ..optim.update import Update
 from ..processes import Processes
-from . import checkpoint
+from . import chasing, checkpoint
 from .checkpoint import Progress
 from .metrics import Metrics
 from .step import NotFinite, Player, Scores, train_step
@@ -61,6 +62,7 @@ class Plan:
     before_step: Callable[[int], Record | None] = lambda _: None  # given the steps taken; a round is made here
     watch: Callable[[Record], None] = lambda _: None  # sees each line as it is logged
     take: Callable[[Sequence[Player], "Plan", Progress], Taken] = one_step  # takes a step; raises NotFinite
+    chase: Chase | None = None  # of two players; none: there is one
     stop_after: int | None = None  # leave after this step, as if interrupted
     processes: Processes = field(default_factory=Processes)
 
@@ -82,6 +84,8 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
     log = plan.out / "metrics.jsonl" if world.first else Path(os.devnull)  # one process speaks
     if world.first:
         _cut_after(log, progress.step)
+    if plan.chase is not None:
+        players = chasing.arranged(players, plan.chase, progress.chase)
     with _interrupts() as interrupted, log.open("a") as lines:
 
         def write(record: Record) -> None:
@@ -100,7 +104,7 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
             if (record := plan.before_step(progress.step)) is not None:
                 write({"step": progress.step + 1, "seconds": round(progress.seconds, 3), **record})
             _move_references(players, progress.step)  # only now: a round is compared with what it was trained against
-            progress = _step(players, plan, progress, write)
+            players, progress = _step(players, plan, progress, write)
             last = progress.step == plan.steps.count
             if plan.evaluate is not None and (last or progress.step % plan.eval_every == 0):
                 write({"step": progress.step, "split": "eval", **plan.evaluate(players)})
@@ -117,7 +121,9 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
     return Outcome(progress, interrupted=not ended, players=players)
 
 
-def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Callable[[Record], None]) -> Progress:
+def _step(
+    players: Sequence[Player], plan: Plan, progress: Progress, write: Callable[[Record], None]
+) -> tuple[Sequence[Player], Progress]:
     """Take one step and log it."""
     began = time.perf_counter()
     rate = plan.update.learning_rate_at(progress.step, plan.steps.count)
@@ -137,8 +143,14 @@ def _step(players: Sequence[Player], plan: Plan, progress: Progress, write: Call
     )
     counters = {"prompts": progress.prompts, "tokens": progress.tokens, "seconds": round(progress.seconds, 3)}
     record: dict[str, float | str] = {"step": progress.step, "split": "train", "learning_rate": rate} | counters
-    write(record | by_player([metric.means() for metric in taken.metrics]) | dict(taken.further))
-    return progress
+    means = [metric.means() for metric in taken.metrics]
+    if plan.chase is not None:
+        players, standing, told = chasing.after_step(players, plan.chase, progress.chase, means)
+        progress, record = replace(progress, chase=standing), record | told
+    write(record | by_player(means) | dict(taken.further))
+    if plan.chase is not None:
+        chasing.refuse_running_away(plan.chase, means, progress.step)
+    return players, progress
 
 
 def _move_references(players: Sequence[Player], steps: int) -> None:

@@ -27,6 +27,7 @@ class Metrics:
     kl/NAME                           mean over responses of log pi - log pi_ref, nats: on responses the policy did
                                       not write it is a drift and can be negative
     lengths/chosen, lengths/rejected  tokens
+    loss/base                         of a module that sees another one: the loss without what ties it to its peer
     degrees/accuracy                  share of the responses and their degraded versions of which the degree head tells
                                       how much was deleted; chance is 1 over the number of levels
 
@@ -149,6 +150,8 @@ def per_prompt(candidates: Candidates, losses: Tensor, objective: Objective) -> 
     if (logits := candidates.degrees) is not None:
         levels = torch.arange(logits.shape[-1], device=logits.device)
         metrics["degrees/accuracy"] = (logits.argmax(-1) == levels).float().mean((1, 2))
+    if (base := objective.base_loss(candidates)) is not None:
+        metrics["loss/base"] = base
     for name in candidates.references:
         metrics[f"kl/{name}"] = candidates.log_ratio(name).mean(1)
     for role, further in candidates.roles.items():

@@ -46,6 +46,11 @@ class RunDirectory:
         return self.out / "final"
 
     @property
+    def other(self) -> Path:
+        """Of two modules that chase each other, the one that is not the result."""
+        return self.out / "other"
+
+    @property
     def report(self) -> Path:
         return self.out / "report.html"
 
