@@ -12,7 +12,9 @@ FLOORS: dict[str, int] = {
     ),
     **dict.fromkeys(["data", "games", "weights", "world"], 1),
     **dict.fromkeys(["models", "optim", "merges"], 2),
-    **dict.fromkeys(["recipe", "run", "schedule", "domains", "chase", "clients", "judge", "completions", "stream"], 3),
+    **dict.fromkeys(
+        ["recipe", "run", "schedule", "selection", "domains", "chase", "clients", "judge", "completions", "stream"], 3
+    ),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),
     **dict.fromkeys(

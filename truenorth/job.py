@@ -203,9 +203,9 @@ def _train(ready: Ready, watch: Watch) -> Result:
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     summary["notes"] += told + federation.notes(session.steps) + regret
     if recipe.schedule is not None:
-        spent = selfplay.shares_of_time(run.out, recipe.schedule.rounds, outcome.progress.seconds)
-        summary["notes"].append(spent)
-        watch.said(spent)
+        for told in selfplay.told_at_the_end(run.out, recipe.schedule.rounds, outcome.progress.seconds):
+            summary["notes"].append(told)
+            watch.said(told)
     shown = (prompts, before["answers"], sample())
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report

@@ -17,6 +17,7 @@ from .errors import SettingsError
 from .models.references import COMPUTED_BEFORE, REFERENCES, Cached, Moving, Reference
 from .optim.update import UPDATES, AdamW, Update
 from .schedule import OwnRows, Rounds, refuse_what_rounds_cannot_bring
+from .selection import Selection
 from .settings import Part, Settings, build
 from .types import Candidates, Measure, Measures
 
@@ -111,7 +112,12 @@ class Objective(Part, abc.ABC):
     @property
     def learns_from_rounds(self) -> bool:
         """Whether it reads of rows what only rounds of drawn answers bring."""
-        return any(part is not None for part in (self.sample, self.own_rows))
+        return any(part is not None for part in (self.sample, self.own_rows, self.selection))
+
+    @property
+    def selection(self) -> Selection | None:
+        """Which of a round's pairs are learnt from; None: all."""
+        return None
 
     @property
     def score_head(self) -> ScoreHead | None:
@@ -231,6 +237,8 @@ class Recipe(Settings):
         """What the objective needs of rows, and the references of when they are made."""
         if self.schedule is not None:
             refuse_what_rounds_cannot_bring(self.objective, self.schedule)
+            if (selection := self.objective.selection) is not None:
+                selection.refuse(self.objective.name, self.schedule)
         elif self.objective.learns_from_rounds:
             raise SettingsError(
                 f"{self.objective.name} learns from answers that are drawn in rounds. Give the recipe a `schedule`, "

@@ -1,5 +1,6 @@
 """A run in rounds of self-play: what is known of it before its model is loaded, and its session once it is."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +23,9 @@ from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
 from .models.sharding import Sharding
+from .online import pairs
 from .online.contents import Contents
+from .online.estimator import check_estimator, open_estimator
 from .online.given import Given
 from .online.judge import open_judge
 from .online.opponents import check_opponents
@@ -31,6 +34,7 @@ from .online.round_measures import measures_of
 from .online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
 from .online.rounds import Play
 from .online.sampling import encode
+from .online.selecting import Chooser
 from .recipe import Recipe
 from .run import Run
 from .schedule import Rounds, answers_compared
@@ -57,13 +61,13 @@ class Planned:
     schedule: Rounds
     contents: Contents
     count: int  # prompts of a round
-    compared: int  # answers in a row, before pairs are made of them
+    per_prompt: float  # rows that a prompt makes, of several the mean
     pairing: Pairing  # "none": a method that takes all answers
     rows: Prepared  # as large as any that will be drawn, one for each prompt
 
     def steps(self, run: Run, make: Make = _not_yet, tell: Tell = _untold) -> RoundSteps:
         """The steps of the run, whose rows `make` makes and of which `tell` tells."""
-        rows = self.count * rows_per_prompt(self.compared, self.pairing)
+        rows = math.ceil(self.count * self.per_prompt)
         return RoundSteps(self.schedule, make, tell, rows=rows, batch_size=run.batch_size, seed=run.seed)
 
 
@@ -100,6 +104,7 @@ def check(recipe: Recipe, run: Run) -> None:
         )
     if run.judge is not None:
         run.judge.check_place()
+    check_estimator(recipe.objective.selection)
 
 
 def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
@@ -140,7 +145,9 @@ def planned(
         nothing_read = Account()
         prepared = Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
     count = schedule.prompts_of(len(contents.prompts), run.batch_size)
-    return Planned(schedule, contents, count, compared, pairing, prepared)
+    selection = objective.selection
+    made = rows_per_prompt(compared, pairing) if selection is None else selection.rows_per_prompt(schedule.k)
+    return Planned(schedule, contents, count, made, pairing, prepared)
 
 
 def _from_prompts(run: Run, tokenizer: PreTrainedTokenizerBase) -> tuple[Contents, Sequence[Ints]]:
@@ -181,6 +188,11 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         hand_over,
     )
 
+    selection = session.player.objective.selection
+    choose = None
+    if selection is not None:
+        choose = Chooser(selection, open_estimator(selection) if session.data.first else None, run.seed, session.data)
+
     def make(number: int) -> TokenizedRows:
         of = f"round {number + 1} of {plan.schedule.rounds}"
         watch.stage(f"{of}: {plan.count} prompts, {plan.schedule.k} answer{'s' * (plan.schedule.k > 1)} each")
@@ -198,7 +210,8 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
             )
         check_opponents(file.rows(), opponent, file.rows_file)
         sample = session.player.objective.sample
-        rows, _ = tokenized(file.rows(), encoder, pairing=plan.pairing, ties=run.ties, sample=sample)
+        played = file.rows() if choose is None else choose(file.rows(), file.folder, number)
+        rows, _ = tokenized(played, encoder, pairing=plan.pairing, ties=run.ties, sample=sample)
         watch.stage("training")
         return rows
 
@@ -212,8 +225,13 @@ def steps_of_round(session: Session) -> int:
     return steps.per_round if isinstance(steps, RoundSteps) and steps.per_round > 1 else 0
 
 
-def shares_of_time(out: Path, rounds: int, training: float) -> str:
-    """What the time of a run in rounds went to, in a sentence; `training` is in seconds."""
+def told_at_the_end(out: Path, rounds: int, training: float) -> list[str]:
+    """What became of the pairs, where some were left out, and what the time went to; `training` is in seconds."""
+    chosen = pairs.told([out / "rounds" / f"{number + 1:04}" for number in range(rounds)])
+    return [*([] if chosen is None else [chosen]), _shares_of_time(out, rounds, training)]
+
+
+def _shares_of_time(out: Path, rounds: int, training: float) -> str:
     found = [measures_of(out / "rounds", number) for number in range(rounds)]
     drawing, judging = (sum(one[f"seconds/{what}"] for one in found) for what in ("sampling", "judging"))
     whole = max(drawing + judging + training, 1e-9)

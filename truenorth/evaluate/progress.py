@@ -190,6 +190,7 @@ OF_ROUND: tuple[tuple[str, str], ...] = (  # metric, and the words around it
     ("left_out", "{:.0f} left out"),
     ("rewards/judge", "the judge's mean score {:.3f}"),
     ("wins/opponent", "wins {:.0%} against its opponent"),
+    ("pairs/left_out", "{:.0f} pairs left out"),
     ("wins/initial", "wins {:.0%} against the start"),
     ("wins/previous", "{:.0%} against the round before"),
     ("lengths/sampled", "{:.0f} tokens an answer"),

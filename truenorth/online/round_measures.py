@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
+from . import pairs
 from .round_file import RoundFile, RoundRow
 
 
@@ -22,6 +23,7 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     ended                       share of the answers that end by themselves
     diversity                   share of a prompt's pairs of answers that differ, as text
     repetition                  share of an answer's word triples that it has had before
+    pairs, /left_out, /gain     see `pairs.measures_of`
     seconds/sampling, /judging  what the round took, beside its steps
     """
     file = RoundFile.open(folder / f"{number + 1:04}")
@@ -33,7 +35,7 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
         "seconds/sampling": sum(entry.sampling_seconds for entry in file.written),
         "seconds/judging": sum(entry.judging_seconds for entry in file.written),
     }
-    return found | (_of_rows(rows) if rows else {})
+    return found | (_of_rows(rows) if rows else {}) | pairs.measures_of(file.folder)
 
 
 def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
