@@ -23,8 +23,11 @@ from truenorth.optim.draws import (
     runs,
 )
 from truenorth.optim.hfac import HFac
+from truenorth.optim.kernel_merge import KernelMerge
 from truenorth.optim.kernels import Drawn, require_compiler
 from truenorth.optim.merging import Merged
+from truenorth.optim.movement import Given
+from truenorth.optim.task_vector import held
 from truenorth.optim.update import AdamW, RMSprop
 
 # torch's own, from within its compiler
@@ -98,6 +101,22 @@ def test_two_runs_by_kernels_give_the_same_bits():
     update = STEPS[1].replace(compile=True)
     first, second = trained(update), trained(update)
     assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.usefixtures("_compiler")
+@pytest.mark.parametrize("keep", [0.02, 0.3])
+def test_shards_move_by_kernels_as_the_whole(keep):
+    rule, n, draw = OnDARE(alpha=1e-3, keep=keep), 2 * BLOCK + 1000, torch.Generator().manual_seed(0)
+    start, movement, task = (torch.randn(n, generator=draw) for _ in range(3))
+
+    def moved(span):
+        part, found = slice(span.start, span.stop), start[span.start : span.stop].clone()
+        merge = KernelMerge(rule, span, held(rule, task[part].clone(), span, key_of("task")))
+        merge(found, Given(movement[part].clone()), key_of("merge"))
+        return found
+
+    cut = BLOCK + 17
+    assert torch.equal(torch.cat([moved(range(cut)), moved(range(cut, n))]), moved(range(n)))
 
 
 @pytest.mark.parametrize(
