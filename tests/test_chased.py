@@ -68,7 +68,7 @@ def test_equal_rates_keep_equal_starts_equal(model: str, pairs: str, tmp_path: P
     assert {line["chase/gap"] for line in records(tmp_path / "run")} == {0.0}
 
 
-@pytest.mark.parametrize("swap", ["roles", "rates", "weights"])
+@pytest.mark.parametrize("swap", ["roles", *(pytest.param(s, marks=pytest.mark.slow) for s in ("rates", "weights"))])
 def test_a_run_goes_on_from_a_checkpoint_to_the_same_bits(swap: str, model: str, pairs: str, tmp_path: Path) -> None:
     # a wild slow module is overtaken and overtakes, within and after the interval that the checkpoint cuts
     every = {"model": model, "data": pairs, "eval_data": pairs, **QUICK, "max_steps": 9, "batch_size": 2}
@@ -137,6 +137,7 @@ def test_a_run_whose_margins_run_away_is_stopped_and_explained(model: str, pairs
     assert records(tmp_path / "run")[-1]["rewards/margins"] > 0.5
 
 
+@pytest.mark.slow
 def test_activations_that_are_computed_again_change_nothing(model: str, pairs: str, tmp_path: Path) -> None:
     for name, again in (("kept", False), ("again", True)):
         align(asked(), model=model, data=pairs, out=tmp_path / name, gradient_checkpointing=again, **QUICK)

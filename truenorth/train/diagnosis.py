@@ -8,6 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 
 from . import stability
+from .chase_findings import chased
 from .evidence import NOISE, Evidence, Finding, Record, percent, short, smooth
 
 LEAST_STEPS = 10  # logged steps, below which two windows overlap and nothing is a trend
@@ -250,6 +251,7 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     saturation,
     lengths,
     calibration,
+    chased,
     stability.stuck,
 )
 OF_THE_WAY = (accuracy, generalization, divergence, stability.stuck)  # from the start, which a moving reference leaves
