@@ -110,6 +110,16 @@ def test_a_domain_alone_is_the_run_without_domains_bit_for_bit(
     assert same(weights(whole / "domains/02-bread/final"), weights(tmp_path / "own/final"))
 
 
+def test_a_domain_of_cofs_dpo_is_a_run_of_ofs_dpo_bit_for_bit(given: dict[str, Any], tmp_path: Path) -> None:
+    made = recipe("cofs_dpo", learning_rate=1e-2).replace(domains={"memory": 6, "baselines": ["replay"]})
+    align(made, **given, out=tmp_path / "cofs", **QUICK)
+    own = recipe("ofs_dpo", learning_rate=1e-2)
+    align(own, model=given["model"], data=given["data"][1], out=tmp_path / "ofs", **QUICK)
+    assert same(weights(tmp_path / "cofs/domains/02-bread/final"), weights(tmp_path / "ofs/final"))
+    assert found(tmp_path / "cofs")["ways"]["cofs"]["accuracy"][0] == [0.5, 0.5]
+    assert "method: dpo" in (tmp_path / "cofs/baselines/replay/02-bread/run.yaml").read_text()
+
+
 def test_the_result_is_the_merge_of_the_adapters_by_the_fitted_ratios(plain: Path, tmp_path: Path) -> None:
     ratios = found(plain)["fits"][-1]["ratios"]
     adapters = [folder / "final" for folder in sorted((plain / "domains").iterdir())]

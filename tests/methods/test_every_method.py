@@ -299,7 +299,9 @@ def test_recipe_comes_back_through_yaml(name):
 def test_objective_is_saved_under_the_name_of_its_method(name):
     dumped = dump(recipe(name))
     brought = dumped["update"]["merging"] or dumped["objective"]  # a paper may bring an update alone
-    assert brought["kind"] == dumped["method"] == name
+    assert dumped["method"] == name
+    if dumped["domains"] is None and dumped["clients"] is None:  # nor a loss, where it says whose rows come when
+        assert brought["kind"] == name
 
 
 @every_method

@@ -13,7 +13,7 @@ from ..sweeps.points_file import add, resumed, short
 from .fit import Ratios, fitted
 from .memory import remembered
 from .mixture import Mixture
-from .plan import Planned
+from .plan import Planned, single
 from .rewards import Oracle
 from .scoring import Scored, Scorer
 
@@ -59,7 +59,7 @@ class Gauge:
         plan, run = self.plan, self.plan.run
         device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         mixture = Mixture(self.adapters, device=device, trust_remote_code=run.trust_remote_code)
-        scorer = Scorer(plan.recipe, mixture, run.model, trust_remote_code=run.trust_remote_code)
+        scorer = Scorer(single(plan.recipe), mixture, run.model, trust_remote_code=run.trust_remote_code)
         learnt = plan.names[: len(self.adapters)]
         memories = [scorer.rows(remembered(plan.rows[name].rows, plan.memory[name])) for name in learnt]
         return scorer, memories, {name: scorer.rows(found.rows) for name, found in plan.held_out.items()}

@@ -11,12 +11,14 @@ from ..domains import Domains
 from ..errors import DataError, SettingsError
 from ..evaluate.progress import Watch
 from ..job import data_settings
+from ..methods.ofs_dpo import FastSlow
 from ..models.load import context_of, load_tokenizer
 from ..models.origin import base_of_adapter, fingerprint
 from ..processes import Group
 from ..recipe import Recipe
 from ..refusals import refuse_long_rows
 from ..run import DataSource, Run
+from ..settings import kind_of
 from .memory import Row, reservoir, rows_of
 from .sources import Domain
 
@@ -48,6 +50,15 @@ class Planned:
         rows = {f"rows of {name}": found.rows.identity for name, found in self.rows.items()}
         held_out = {f"held-out rows of {name}": found.rows.identity for name, found in self.held_out.items()}
         return {"model": fingerprint(self.run.model), **rows, **held_out}
+
+
+def single(recipe: Recipe) -> Recipe:
+    """The recipe without domains, and of one module: with the loss that two share where they chase each other."""
+    if recipe.chase is None:
+        return recipe.replace(domains=None)
+    assert isinstance(recipe.objective, FastSlow), "a recipe refuses a chase of anything else"
+    inner = recipe.objective.inner
+    return recipe.replace(method=kind_of(type(inner)), objective=inner, chase=None, domains=None)
 
 
 def check(recipe: Recipe, run: Run) -> Domains:

@@ -33,7 +33,7 @@ class Scored:
 
 
 class Scorer:
-    """Scores rows by a mixture, as the method's objective does. The mixture must be at ratios of 0 when it is made."""
+    """Scores rows by a mixture, as the method's objective does, of one module. The mixture must be at ratios of 0."""
 
     def __init__(self, recipe: Recipe, mixture: Mixture, base: str, *, trust_remote_code: bool = False) -> None:
         self.mixture = mixture
@@ -59,21 +59,18 @@ class Scorer:
         ]
         whole = float(torch.cat(weights).sum()) or 1.0
         for (_, candidates), own in zip(self._candidates(rows), weights, strict=True):
-            yield (self._losses(candidates) * own).sum() / whole
+            yield (self.player.objective(candidates) * own).sum() / whole
 
     @torch.no_grad()
     def accuracies(self, rows: Scored) -> list[float]:
         """Of each row the share of its rejected answers that the chosen beats by implicit reward; ties are half."""
         found = dict[int, float]()
         for batch, candidates in self._candidates(rows):
-            own = per_prompt(candidates, self._losses(candidates), self.player.objective)["rewards/accuracies"]
+            own = per_prompt(candidates, self.player.objective(candidates), self.player.objective)[
+                "rewards/accuracies"
+            ]
             found |= dict(zip(batch.rows, own.tolist(), strict=True))
         return [found[row] for row in sorted(found)]
-
-    def _losses(self, candidates: Candidates) -> Tensor:
-        """[B] nats; of a method of two modules what each loses without the other, which is not here."""
-        alone = self.player.objective.base_loss(candidates)
-        return self.player.objective(candidates) if alone is None else alone
 
     def _candidates(self, rows: Scored) -> Iterator[tuple[PackedBatch, Candidates]]:
         summary = summary_of([self.player], rows.batches, rows.references, 0, ALONE)

@@ -71,7 +71,7 @@ def _in_order(found: Sequence[str], asked: Domains) -> list[str]:
         hint = "" if asked.column else " or tell them apart by a column: --set domains.column=NAME,"
         raise SettingsError(
             f"domains come one after another, and there is one only ({', '.join(found)}). Give a --data file for each,"
-            f"{hint} or train on it without domains: truenorth train ofs_dpo, or dpo."
+            f"{hint} or train on it without domains, for instance: truenorth train dpo"
         )
     asked.check_count(len(found))
     for name in asked.order or ():

@@ -7,7 +7,7 @@ from pathlib import Path
 from ..models.references import Cached, Frozen, Reference
 from ..recipe import Recipe
 from ..run import DataSource, Run
-from .plan import Planned
+from .plan import Planned, single
 from .sources import Domain
 
 TRAINED = ("sequential", "replay", "joint")  # ways with runs of their own
@@ -43,7 +43,7 @@ def of_baseline(plan: Planned, way: str) -> Iterator[Stage]:
     among the rows. joint: all rows at once, in as many steps as all domains have together. The reference is the base
     throughout, as it is for the domains' own adapters.
     """
-    recipe, out = _plain(plan.recipe), plan.run.out / "baselines" / way
+    recipe, out = single(plan.recipe), plan.run.out / "baselines" / way
     if way == "joint":
         rows = tuple(source for domain in plan.domains for source in domain.data)
         run = _ordinary(plan.run, out, rows).replace(epochs=None, max_steps=sum(map(plan.steps, plan.domains)))
@@ -69,11 +69,6 @@ def memory_of(plan: Planned, domain: Domain) -> Path:
 def _ordinary(run: Run, out: Path, data: tuple[DataSource, ...]) -> Run:
     """A run on these rows alone."""
     return run.replace(out=out, data=list(data), eval_data=[], judge=None, samples=0, prompts=None)
-
-
-def _plain(recipe: Recipe) -> Recipe:
-    """The recipe with one adapter and one set of rows."""
-    return recipe.replace(domains=None)
 
 
 def _against(recipe: Recipe, base: str) -> Recipe:

@@ -65,6 +65,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "aps": "truenorth.methods.aps:recipe",
     "spac": "truenorth.methods.spac:recipe",
     "ofs_dpo": "truenorth.methods.ofs_dpo:recipe",
+    "cofs_dpo": "truenorth.methods.cofs_dpo:recipe",
     "aot": "truenorth.methods.aot:recipe",
     "aot_unpaired": "truenorth.methods.aot:unpaired_recipe",
     "aihf": "truenorth.methods.aihf:recipe",

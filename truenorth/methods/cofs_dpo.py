@@ -1,0 +1,23 @@
+"""COFS-DPO: continual alignment, an adapter for each domain and their sum.
+
+Paper    Qi et al. 2024, arXiv:2406.05534
+Read     reconstructed: that fast modules of domains are combined linearly, with a memory of each, is told by the
+         abstract and by others; how the ratios are found, and every number, was not to be had
+Loss     ofs_dpo's of each domain alone, from fresh adapters on the same base; one of its two adapters is kept.
+         Then  Delta W = sum_d ratio_d B_d A_d,  ratio = argmin over the simplex of  sum_d mean over memory_d of the
+         loss that both adapters share
+Recipe   ours: that of ofs_dpo; 64 rows of each domain in memory, a grid for two domains, else by gradient
+Differs  in all that was not read: the simplex, the fit, the size of the memory; and as ofs_dpo does.
+"""
+
+from typing import Any
+
+from ..domains import Domains
+from ..recipe import Recipe
+from . import ofs_dpo
+
+
+def recipe(*, learning_rate: float = 1e-5, **settings: Any) -> Recipe:
+    """COFS-DPO; `settings` are those of `OFSDPO`."""
+    own = ofs_dpo.recipe(learning_rate=learning_rate, **settings)
+    return own.replace(method="cofs_dpo", domains=Domains())
