@@ -164,6 +164,8 @@ class Arriving:
         self.directory.write("account.json", self.first.to_dict())
         if any(isinstance(reference, Moving) for reference in recipe.references.values()):
             note = "No regret was estimated: the reference moved, and with it the losses of a fixed module."
+        elif recipe.chase is not None:
+            note = "No regret was estimated: the loss of each of two modules depends on the other one."
         elif not self.stream.snapshots or not steps:
             note = "No regret was estimated: there are no snapshots."
         else:
