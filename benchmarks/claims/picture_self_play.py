@@ -45,7 +45,7 @@ def _gaps(axes: Any, found: Found) -> None:
             steps = [step for step in runs[0] if all(step in run for run in runs)]
             means = [np.mean([run[step] for run in runs]) for step in steps]
             axes.plot(steps, means, line, color=colour, linewidth=1.8, label=arm)
-    axes.set_ylim(0)
+    axes.set_ylim(0, 0.95)  # room for the legend
     axes.set_xlabel("steps of 8 prompts, 8 answers each", color=INK)
     axes.set_title("duality gap", loc="left", color=INK, fontsize=10)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, ncols=2)
