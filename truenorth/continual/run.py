@@ -29,6 +29,7 @@ from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
 SUM = "cofs"  # the way that the run is for: the fitted sum of the domains' adapters
+LITTLE = 0.05  # a ratio below it leaves a domain out
 NUMBERS, COMPRESSED = "measured.jsonl", "compressed"
 
 
@@ -127,6 +128,13 @@ class _Sequence:
         fit = _ratios(self.numbers.of(f"fit {count}", lambda: _numbers(gauge.fit())))
         if count > 1:
             self.watch.said(f"Ratios of {', '.join(names[:count])}: {', '.join(f'{r:.3g}' for r in fit.ratios)}.")
+        left = [name for name, ratio in zip(names, fit.ratios, strict=False) if ratio < LITTLE]
+        if left and fit.loss is not None and fit.at_equal is not None:
+            self.watch.said(
+                f"The fit leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.4g} in place of "
+                f"{fit.at_equal:.4g} with equal ratios. Where that is little, margins are still small and the loss is "
+                "nearly linear in the ratios: train for longer, or give --set domains.ratios=[...]."
+            )
         self.watch.stage("measuring every domain")
         nothing, ways = [0.0] * count, self.plan.asked.baselines
         asked = {f"{SUM} {count}": self._everywhere(fit.ratios)}
