@@ -13,7 +13,7 @@ from transformers import PreTrainedTokenizerBase
 
 from truenorth import world
 from truenorth.data.chat import Encoder
-from truenorth.evaluate.preferences import held_out
+from truenorth.evaluate.preferences import each_held_out
 from truenorth.models.load import load_model, load_tokenizer
 from truenorth.models.logprobs import Model
 from truenorth.models.modes import evaluating
@@ -45,8 +45,9 @@ class Measure:
         assert session.held_out is not None
         rows, references = session.held_out, session.held_out_references
         with evaluating(session.policy.model):
-            found = held_out(session.player, rows, references, budget=session.budget)
-        return {"accuracy": found["rewards/accuracies"], "loss": found["loss"], "pairs": found["count"]}
+            found = each_held_out(session.players, rows, references, budget=session.budget)[0]
+        loss = found.get("loss/base", found["loss"])
+        return {"accuracy": found["rewards/accuracies"], "loss": loss, "pairs": found["count"]}
 
     def policy(self, model: Model) -> dict[str, float]:
         """Oracle reward and KL(policy || SFT) in nats per answer, each with its standard error over prompts.

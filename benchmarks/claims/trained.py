@@ -10,6 +10,7 @@ from typing import Any
 
 from drawn import SFT
 
+from truenorth.chased import settled
 from truenorth.data.prepare import prepare
 from truenorth.evaluate.progress import Silent
 from truenorth.files import write_json
@@ -18,7 +19,7 @@ from truenorth.models.load import load_tokenizer
 from truenorth.optim.update import AdamW
 from truenorth.recipe import Recipe
 from truenorth.run import DataSource, Run
-from truenorth.session import Session, begin
+from truenorth.session import Session, begin, steps_of
 from truenorth.train.checkpoint import Progress
 from truenorth.train.loop import Plan, train
 
@@ -62,24 +63,27 @@ def stops(
     look: Look,
     began: Callable[[Session], None] = lambda _: None,
 ) -> list[Point]:
-    """The same of a run that is given; `began` sees its session before the first step."""
+    """The same of a run that is given; `began` sees its session before the first step. Of two modules that chase each
+    other `look` is given the one that would be the result."""
     tokenizer, settings = load_tokenizer(SFT), data_settings(recipe, run)
     data, unseen = (None if f is None else prepare([(str(f), 1.0)], tokenizer, settings=settings) for f in rows)
     assert data is not None
     run.out.mkdir(exist_ok=True)
-    session = begin(recipe, run, (data, unseen), saved=None, watch=Silent())
+    session = begin(recipe, run, (steps_of(run, data.rows), unseen), saved=None, watch=Silent())
     began(session)
     never = max(at) + 1
     plan = Plan(
         steps=session.steps, references=session.references, update=recipe.update, out=run.out,
-        save_every=never, keep_checkpoints=1, eval_every=never,
+        save_every=never, keep_checkpoints=1, eval_every=never, chase=recipe.chase,
     )  # fmt: skip
     progress, found = Progress(budget=session.budget, identity="claims"), list[Point]()
     for step in sorted(at):
-        progress = train([session.player], replace(plan, stop_after=step), progress).progress
+        outcome = train(session.players, replace(plan, stop_after=step), progress)
+        progress = outcome.progress
         if progress.step < step:  # asked to end, which the loop does after a step
             raise SystemExit(f"Stopped at step {progress.step} of {step}. This run starts again; others are kept.")
-        found.append(look(session, {"step": step, "tokens": progress.tokens}))
+        shown, _ = settled(replace(session, players=outcome.players), recipe, progress.chase)
+        found.append(look(shown, {"step": step, "tokens": progress.tokens}))
     return found
 
 
