@@ -10,6 +10,7 @@ from tests.tiny import tiny_directory
 from tests.vowels import brief
 from truenorth import align
 from truenorth.models.references import Moving
+from truenorth.run import LoRA
 
 MAGNET = {
     "magnet": Moving(every=2, unit="rounds", share=1),
@@ -17,12 +18,12 @@ MAGNET = {
 }
 
 
-def told(folder: Path, **changes: Any) -> list[dict[str, Any]]:
+def told(folder: Path, *, lora: LoRA | None = None, **changes: Any) -> list[dict[str, Any]]:
     """The lines of four rounds."""
     file = folder / "prompts.txt"
     file.write_text("".join(f"What of number {i}?\n" for i in range(11)))
     made = short("mpo", rounds=4).replace(**{"references": MAGNET, **changes})
-    settings: dict[str, Any] = QUICK | {"save_every": 99, "samples": 0}
+    settings: dict[str, Any] = QUICK | {"save_every": 99, "samples": 0, "lora": lora}
     start = str(tiny_directory(folder / "sft"))
     align(made, model=start, prompts=str(file), judge=brief, out=folder / "run", **settings)
     return lines(folder / "run", "round")
@@ -48,6 +49,18 @@ def test_distances_are_to_what_the_round_before_was_trained_against(rounds: list
     assert rounds[3]["kl/magnet"] == rounds[3]["kl/round"]  # both are the third round's policy
     assert all(abs(line[f"kl/{name}"]) > 1e-3 for line in rounds[1:] for name in ("magnet", "round"))
     assert all(line["exploitability"] > 0 for line in rounds[1:])
+
+
+def test_an_adapters_rounds_are_also_told_how_far_the_start_is(tmp_path: Path) -> None:
+    rounds = told(tmp_path, lora=LoRA(rank=2))
+    for line in rounds[1:3]:  # the magnet is the start until the third round begins
+        assert line["kl/initial"] == pytest.approx(line["kl/magnet"], abs=1e-6)
+    assert abs(rounds[3]["kl/initial"] - rounds[3]["kl/magnet"]) > 1e-6
+    assert abs(rounds[3]["kl/initial"]) > 1e-6
+
+
+def test_where_the_start_would_take_a_copy_it_is_not_told(rounds: list[dict[str, Any]]) -> None:
+    assert not any("kl/initial" in line for line in rounds)
 
 
 def test_where_the_policy_stays_at_its_magnet_both_are_zero(tmp_path: Path) -> None:

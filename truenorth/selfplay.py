@@ -22,6 +22,7 @@ from .errors import DataError, SamplerError, SettingsError
 from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
+from .models.scored_references import without_copy
 from .models.sharding import Sharding
 from .online import pairs
 from .online.contents import Contents
@@ -215,7 +216,7 @@ def in_rounds(session: Session, plan: Planned, run: Run, tokenizer: PreTrainedTo
         watch.stage("training")
         return rows
 
-    tell = Telling(session, play, encoder, plan.steps(run).per_round)
+    tell = Telling(session, play, encoder, plan.steps(run).per_round, without_copy(session.policy))
     return replace(session, steps=plan.steps(run, make, tell))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from .data.chat import Encoder
 from .methods.mpo import MPO, MPORT
 from .models.modes import evaluating
-from .online.distances import distances, log_ratios
+from .online.distances import Scores, distances, log_ratios
 from .online.round_file import RoundFile
 from .online.round_measures import measures_of
 from .online.round_steps import tokenized
@@ -22,13 +22,15 @@ class Telling:
     play: Play
     encoder: Encoder
     per_round: int  # steps
+    start: Scores | None = None  # the run's first policy, where keeping it costs nothing
 
     def __call__(self, number: int) -> Mapping[str, float]:
         """Metrics of round `number`, 0-based, whose rows are there: `measures_of`, and from the second round on
 
         wins/initial, /previous, /magnet  P(an answer beats one of the first round, of the one before, of that in which
                                           the magnet was the policy), as the judge says
-        kl/NAME, exploitability           see `online.distances`: to the references that the policy was trained against
+        kl/NAME, exploitability           see `online.distances`: to what the policy was trained against, and to
+                                          `start` as `initial` where no reference is called so
 
         References have not moved yet since the round before. Costs 64 questions for each of the wins, and a pass over
         64 prompts' answers for policy and references. One process speaks, and asks the judge; others get nothing.
@@ -66,6 +68,7 @@ class Telling:
         alike = [row for row in own if len(row.responses) == most]
         rows, _ = tokenized(alike, self.encoder, pairing="none", ties="keep")
         session, policy, objective = self.session, self.session.policy, self.session.player.objective
+        compared = ({} if self.start is None else {"initial": self.start}) | dict(session.references)
         with evaluating(policy.model):
-            ratios = log_ratios(rows, policy.log_probs, session.references, budget=session.budget)
+            ratios = log_ratios(rows, policy.log_probs, compared, budget=session.budget)
         return distances(ratios, alpha=objective.alpha if isinstance(objective, MPO | MPORT) else None)

@@ -204,16 +204,22 @@ def _held(path: str, model: Model, start: Start, *, half: bool = True) -> Policy
 
 def _frozen(start: Start) -> Live:
     """The policy as it is now: its fresh adapter switched off, or a copy."""
-    model = start.policy.model
-    if isinstance(model, PeftModel) and _is_fresh(model):
+    held = without_copy(start.policy, start.asked)
+    return Live(_copy(start, half=start.precision == "bfloat16"), start.asked) if held is None else held
 
-        @contextmanager
-        def without_adapter() -> Generator[None]:
-            with evaluating(model), model.disable_adapter():
-                yield
 
-        return Live(start.policy, start.asked, without_adapter)
-    return Live(_copy(start, half=start.precision == "bfloat16"), start.asked)
+def without_copy(policy: Policy, asked: Measures = NOTHING) -> Live | None:
+    """The policy as it is now: its fresh adapter switched off. None where keeping it would take a copy."""
+    model = policy.model
+    if not (isinstance(model, PeftModel) and _is_fresh(model)):
+        return None
+
+    @contextmanager
+    def without_adapter() -> Generator[None]:
+        with evaluating(model), model.disable_adapter():
+            yield
+
+    return Live(policy, asked, without_adapter)
 
 
 def _copy(start: Start, *, half: bool) -> Policy:
