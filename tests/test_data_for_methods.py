@@ -53,7 +53,8 @@ def missing(objective: Objective, kind: str) -> str | None:
     apart = most == 1 and "label" in objective.columns
     if kind in SINGLE and fewest > 1:
         return r"compares at least 2 answers to a prompt, .* has one .*It needs prompt, chosen and rejected"
-    with_scores = kind in ("scored pairs", "four with scores") or kind == "pairs with margins"
+    differences = kind == "pairs with margins" and "reward_shift" in objective.invariances  # all that it reads
+    with_scores = kind in ("scored pairs", "four with scores") or differences
     if "rewards" in objective.reads and not with_scores:
         return r"reads scores, .* has none .*Give a column scores"
     for column in objective.columns:
@@ -68,7 +69,7 @@ def missing(objective: Objective, kind: str) -> str | None:
     if kind == "labelled" and "label" not in objective.columns:
         return "(?s)unwanted_answer.*takes every answer as a good one"
     if objective.demonstrations:
-        return r"without demonstrations it is dpo|without pairs it is sft"
+        return r"without demonstrations take dpo|without pairs take sft"
     return None
 
 
@@ -136,8 +137,8 @@ def test_demonstrations_beside_pairs_are_counted(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "reason"),
     [
-        ("pairs", r"2 pairs and no demonstration\. .*it is dpo"),
-        ("answers", r"2 demonstrations and no pair\. .*is sft"),
+        ("pairs", r"2 pairs and no demonstration\. .*take dpo"),
+        ("answers", r"2 demonstrations and no pair\. .*take sft"),
     ],
 )
 def test_demonstrations_or_pairs_alone_are_refused(kind: str, reason: str, tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     lengths/sampled             tokens of an answer
     wins/opponent               mean win of the policy's answers against its opponent's, where it has one
     entropy                     nats of an answer: the mean of -log of the probability with which it was drawn
-    entropy                     nats of an answer: the mean of -log of the probability with which it was drawn
     ended                       share of the answers that end by themselves
     diversity                   share of a prompt's pairs of answers that differ, as text
     repetition                  share of an answer's word triples that it has had before
@@ -52,8 +51,6 @@ def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
         found["rewards/best"] = fmean(max(row.scores) for row in scored)
     if lengths := [len(tokens) for row in rows if row.tokens for tokens in row.tokens]:
         found["lengths/sampled"] = fmean(lengths)
-    if known := [nats for row in rows if row.log_probs for nats in row.log_probs]:
-        found["entropy"] = -fmean(known)
     if known := [nats for row in rows if row.log_probs for nats in row.log_probs]:
         found["entropy"] = -fmean(known)
     if ended := [end for row in rows if row.ended for end in row.ended]:
