@@ -242,6 +242,6 @@ def test_demonstrations_that_are_missing_are_said_before_a_model_is_loaded(
     pairs: str, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("truenorth.session.load_policy", lambda _: pytest.fail("a model was loaded"))
-    with pytest.raises(DataError, match=r"24 pairs and no demonstration\. .*without demonstrations it is dpo"):
+    with pytest.raises(DataError, match=r"24 pairs and no demonstration\. .*without demonstrations take dpo"):
         align("aihf", model=model, data=pairs, out=tmp_path / "run", **QUICK)
     assert not (tmp_path / "run").exists()

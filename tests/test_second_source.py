@@ -1,6 +1,7 @@
 """Runs whose rounds begin from rows of the data: laws between them, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,16 @@ def test_more_weight_lowers_what_was_drawn(method: str, weight: str) -> None:
         ("sail", {"data": True, "judge": brief}, "sail asks no judge"),
         ("xpo", {"data": True, "judge": brief}, "xpo plays rounds: it needs --prompts"),
         ("spac", {"data": True, "epochs": 2}, "--epochs would not be read"),
+        ("spac", {"data": True, "share": 0.5}, r"takes? every row once in a pass, and .*pairs\.jsonl has a share"),
     ],
 )
 def test_what_is_missing_or_unread_is_said_before_a_model_is_loaded(
     method: str, given: dict[str, Any], said: str, model: str, pairs: str, tmp_path: Path
 ) -> None:
-    asked: dict[str, Any] = QUICK | given | ({"data": pairs} if "data" in given else {})
+    share = given.pop("share", None)
+    asked: dict[str, Any] = (
+        QUICK | given | ({"data": [f"{pairs}:{share}" if share else pairs]} if "data" in given else {})
+    )
     with pytest.raises(SettingsError, match=said):
         align(short(method), model=model, out=tmp_path / "run", **asked)
     assert not (tmp_path / "run").exists()
@@ -114,3 +119,44 @@ def test_dpr_asks_a_judge(model: str, pairs: str, tmp_path: Path) -> None:
     judged = made.replace(objective=made.objective.replace(which="dpr"))
     with pytest.raises(SettingsError, match="sail plays rounds: it needs --judge"):
         align(judged, model=model, data=pairs, out=tmp_path / "run", **QUICK)
+
+
+def demonstrations(folder: Path, **beside: str) -> str:
+    """A file of four good answers, with what stands `beside` each."""
+    file = folder / f"demonstrations {len(beside)}.jsonl"
+    rows = [
+        {"prompt": f"And of {i}?", "chosen" if beside else "completion": f"That is {i}.", **beside} for i in range(4)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(file)
+
+
+def test_demonstrations_are_completed_by_the_policy_and_pairs_are_not(model: str, pairs: str, tmp_path: Path) -> None:
+    data, out = [pairs, demonstrations(tmp_path)], tmp_path / "run"
+    result = align(short("aihf_selfplay"), model=model, data=data, eval_data=data, out=out, **QUICK)
+    assert result.summary["step0"]["drift"] < 1e-4
+    rows = [json.loads(line) for line in (out / "rounds/0001/rows.jsonl").read_text().splitlines()]
+    assert [row["given"] for row in rows].count(1) == 4
+    for row in rows:
+        drawn = row["given"] == 1
+        assert row["columns"] == {"demonstration": float(drawn)}
+        assert len(row["responses"]) == 2
+        assert row["scores"] == [1.0, 0.0]
+        assert row["unjudged"]
+        assert row["responses"][0].startswith("That is" if drawn else "It is")
+    assert "rewards/demonstrations" in lines(out, "eval")[0]  # held-out ones stand alone
+
+
+def test_one_round_of_pairs_and_completed_demonstrations_is_dpo_on_them_to_the_bit(
+    model: str, pairs: str, tmp_path: Path
+) -> None:
+    made = short("aihf_selfplay")
+    align(made, model=model, data=[pairs, demonstrations(tmp_path)], out=tmp_path / "ours", **QUICK)
+    folder = tmp_path / "dpo/rounds/0001"
+    folder.mkdir(parents=True)
+    shutil.copy(tmp_path / "ours/rounds/0001/rows.jsonl", folder)  # without the log: made elsewhere
+    dpo = short("sail").replace(update=made.update)
+    dpo = dpo.replace(objective=dpo.objective.replace(share=0.0))
+    align(dpo, model=model, data=[pairs, demonstrations(tmp_path, rejected="No.")], out=tmp_path / "dpo", **QUICK)
+    found, expected = weights(tmp_path / "ours"), weights(tmp_path / "dpo")
+    assert all(torch.equal(found[name], expected[name]) for name in expected)

@@ -75,9 +75,12 @@ class Objective(Part, abc.ABC):
     candidates: ClassVar[tuple[int, int | None]] = (2, 2)  # fewest and most responses per prompt; None: no limit
     demonstrations: ClassVar[bool] = False  # whether a single answer is one, beside pairs; a run must have both
     columns: ClassVar[tuple[str, ...]] = ()  # columns of the data without which it cannot be computed
-    # Who draws, in rounds, the further responses that it reads as `roles["sample"]`: the policy, or its opponent, whose
-    # answers are then compared like the policy's own. Held-out rows have none. None: it reads none.
+    # Who draws, in rounds, the further responses that it reads as `roles["sample"]`: the policy, or its opponent,
+    # whose answers are then compared like the policy's own. Held-out rows have none. None: it reads none.
     sample: ClassVar[Literal["policy", "opponent"] | None] = None
+    # Whether rounds draw an answer beside each demonstration, worse than it: rows say by a column `demonstration`, 1
+    # or 0, which they are. Held-out demonstrations stand alone.
+    completes_demonstrations: ClassVar[bool] = False
     scope: ClassVar[Literal["row", "step"]] = "row"  # "step": rows are coupled, `candidates.step` is filled first
     # What leaves the loss as it is, each tested; a test holds a counterexample for those not declared:
     # one number added to all of a prompt's log-probs, the rejected responses (with their rewards) in another order,
@@ -112,7 +115,7 @@ class Objective(Part, abc.ABC):
     @property
     def learns_from_rounds(self) -> bool:
         """Whether it reads of rows what only rounds of drawn answers bring."""
-        return any(part is not None for part in (self.sample, self.own_rows, self.selection))
+        return any((self.sample, self.own_rows, self.selection, self.completes_demonstrations))
 
     @property
     def selection(self) -> Selection | None:

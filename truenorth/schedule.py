@@ -115,7 +115,7 @@ def refuse_what_rounds_cannot_bring(objective: "Objective", schedule: Rounds) ->
     needs = [
         *(f"the column {name}" for name in objective.columns),
         *["degraded answers"] * bool(objective.degree_head),
-        *["demonstrations"] * objective.demonstrations,
+        *["demonstrations"] * (objective.demonstrations and not objective.completes_demonstrations),
     ]
     if needs:
         raise SettingsError(f"{objective.name} needs {', '.join(needs)}, which rounds of self-play do not make.")
@@ -136,7 +136,12 @@ def _refuse_what_is_drawn_for_nobody(objective: "Objective", schedule: Rounds) -
             f"{name} mixes the pairs of --data with pairs that are drawn: it needs schedule.compared=rows and two "
             f"answers to a prompt, got schedule.compared={compared} and --k {schedule.k}."
         )
-    if compared == "rows" and objective.sample is None and own is None:
+    if objective.completes_demonstrations and (compared != "rows" or schedule.k != 1):
+        raise SettingsError(
+            f"{name} reads one drawn answer beside each demonstration of --data: it needs schedule.compared=rows and "
+            f"--k 1, got schedule.compared={compared} and --k {schedule.k}."
+        )
+    if compared == "rows" and objective.sample is None and own is None and not objective.completes_demonstrations:
         raise SettingsError(
             f"schedule.compared=rows lets drawn answers stand beside the pairs of --data, and {name} reads none of "
             "them. Take schedule.compared=both, or train on the rows alone, without a schedule."

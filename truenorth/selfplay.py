@@ -103,6 +103,11 @@ def check(recipe: Recipe, run: Run) -> None:
             f"{recipe.method} plays rounds, which make their own rows: {', '.join(odd)} would not be read. Say how "
             "long with --rounds and --set schedule.epochs=..., schedule.prompts=..."
         )
+    if shared := [source.path for source in run.data if source.share != 1]:
+        raise SettingsError(
+            f"{recipe.method} plays rounds, which take every row once in a pass, and {shared[0]} has a share. Take "
+            "some of the file's rows in place of that, or give its rows a column `weight`."
+        )
     if run.judge is not None:
         run.judge.check_place()
     check_estimator(recipe.objective.selection)
@@ -132,8 +137,9 @@ def planned(
         pairing = schedule.pairing if run.pairing == "none" else run.pairing
     if schedule.from_rows:
         assert data is not None
-        given = Given.of(data, [(source.path, source.share) for source in run.data], tokenizer)
-        contents = Contents(given.prompts, given, schedule.compared, objective.own_rows, run.seed)
+        sources, completes = [(source.path, 1.0) for source in run.data], objective.completes_demonstrations
+        given = Given.of(data, sources, tokenizer, demonstrations=completes)
+        contents = Contents(given.prompts, given, schedule.compared, objective.own_rows, run.seed, completes)
         _must_fit(run, schedule, [row.prompt for row in given.rows], context)
         rows = given.as_large_as_any(objective, schedule)
         prepared = replace(data, rows=rows, statistics=statistics_of(rows, data.account))

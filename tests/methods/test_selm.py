@@ -104,5 +104,8 @@ def test_several_answers_of_the_likeliest_tokens_are_refused():
 def test_parts_of_a_sum_share_what_is_drawn_or_are_refused():
     whole = recipe("spac + 0.2*sft_chosen_sum")
     assert (whole.objective.sample, whole.schedule) == ("policy", recipe("spac").schedule)
+    for name in ("filtered_dpo", "upo", "nash_md"):  # what a part wants of a round, the sum wants too
+        alone, whole = (recipe(of).objective for of in (name, f"{name} + {name}"))
+        assert (whole.selection, whole.opponent) == (alone.selection, alone.opponent) != (None, None)
     with pytest.raises(SettingsError, match=r"the parts SPAC, XPO of the sum want different answers"):
         WeightedSum(parts=((1.0, SPAC()), (1.0, XPO())))

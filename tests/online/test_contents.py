@@ -34,7 +34,12 @@ def given(tokenizer: Any, tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("data")
     file = folder / "pairs.jsonl"
     rows = [
-        {"prompt": [{"role": "user", "content": f"Say {n}."}], "chosen": f"Yes {n} 5", "rejected": f"No {n} 1"}
+        {
+            "prompt": [{"role": "user", "content": f"Say {n}."}],
+            "chosen": f"Yes {n} 5",
+            "rejected": f"No {n} 1",
+            "weight": 1 + n % 3,
+        }
         for n in range(ROWS)
     ]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -99,7 +104,15 @@ def test_a_share_of_the_rows_is_redrawn(judged: bool, given: Given, tmp_path: Pa
     assert all(0 <= draw < 1 for draw in draws)
     found, empty = tokenized(rows, Encoder(tokenizer), pairing="best_vs_worst", ties="drop")
     assert (len(found), empty) == (ROWS, 0)  # an unjudged pair is no tie
-    assert {tuple(sorted(row.columns)) for row in found} == {("label_draw", "own")}
+    assert {tuple(sorted(row.columns)) for row in found} == {("label_draw", "own", "weight")}
+
+
+@pytest.mark.parametrize("compared", ["rows", "both"])
+def test_rows_keep_their_weight(compared: str, given: Given, tmp_path: Path, tokenizer: Any) -> None:
+    rows = play(tmp_path, given, compared=compared).round(0).rows()
+    made, _ = tokenized(rows, Encoder(tokenizer), pairing="best_vs_worst", ties="drop", sample="policy")
+    theirs = {row.prompt.tobytes(): row.columns["weight"] for row in given.rows}
+    assert {row.prompt.tobytes(): row.columns["weight"] for row in made} == theirs
 
 
 def test_which_rows_are_the_policys_own_changes_from_round_to_round_at_its_share(given: Given) -> None:

@@ -24,11 +24,11 @@ def _both_kinds(prepared: Prepared, method: str) -> str:
         raise DataError(
             f"{method} learns from pairs and from demonstrations, and the data have {pairs:,} pairs and no "
             "demonstration. Give a file of prompts with one good answer beside them (--data pairs.jsonl demos.jsonl); "
-            "without demonstrations it is dpo."
+            "without demonstrations take dpo."
         )
     if not pairs:
         raise DataError(
             f"{method} learns from pairs and from demonstrations, and the data have {demonstrations:,} demonstrations "
-            "and no pair. Give a file of pairs beside them (--data pairs.jsonl demos.jsonl); without pairs it is sft."
+            "and no pair. Give a file of pairs beside them (--data pairs.jsonl demos.jsonl); without pairs take sft."
         )
     return f"{pairs:,} pairs and {demonstrations:,} demonstrations (rows with one answer), each row counting the same."

@@ -69,6 +69,7 @@ METHODS: Mapping[str, str] = {  # in order of publication
     "aot": "truenorth.methods.aot:recipe",
     "aot_unpaired": "truenorth.methods.aot:unpaired_recipe",
     "aihf": "truenorth.methods.aihf:recipe",
+    "aihf_selfplay": "truenorth.methods.aihf_selfplay:recipe",
     "discopop": "truenorth.methods.discopop:recipe",
     "sdpo": "truenorth.methods.sdpo:recipe",
     "wpo": "truenorth.methods.wpo:recipe",

@@ -10,8 +10,7 @@ Differs  in what it is. The paper learns a reward from both kinds of data and th
          this is the form without sampling that it gives beside that, where the reward is the policy's own. The formula
          is reconstructed from the paper's two expectations, not read; weights, beta and recipe are ours. Each row
          counts the same, so that the kinds weigh as their numbers of rows do: `--data pairs.jsonl demos.jsonl:0.5`
-         takes half of the demonstrations. The form with self-play needs answers of the policy before, which a run
-         does not draw yet.
+         takes half of the demonstrations. The form with self-play is aihf_selfplay.
 """
 
 import math
@@ -43,8 +42,7 @@ class AIHF(Objective):
 
     @model_validator(mode="after")
     def _something_is_learnt(self) -> "AIHF":
-        if self.demonstration_weight == self.preference_weight == 0:
-            raise SettingsError("demonstration_weight and preference_weight are both 0: nothing would be learnt.")
+        refuse_no_weight(self.demonstration_weight, self.preference_weight)
         return self
 
     def __call__(self, candidates: Candidates) -> Tensor:
@@ -60,6 +58,12 @@ class AIHF(Objective):
         if is_demonstration(candidates):
             return -self.demonstration_weight * candidates.references["initial"].total[:, 0]
         return torch.full_like(candidates.policy.total[:, 0], self.preference_weight * math.log(2))
+
+
+def refuse_no_weight(demonstrations: float, pairs: float) -> None:
+    """Raise SettingsError where neither kind of rows counts."""
+    if demonstrations == pairs == 0:
+        raise SettingsError("demonstration_weight and preference_weight are both 0: nothing would be learnt.")
 
 
 def is_demonstration(candidates: Candidates) -> bool:

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from ..errors import SettingsError
 from ..models.references import Reference
-from ..recipe import AnyObjective, DegreeHead, Objective, Reads, Recipe
+from ..recipe import AnyObjective, DegreeHead, Objective, Opponent, Reads, Recipe
 from ..schedule import OwnRows
+from ..selection import Selection
 from ..settings import Settings, kind_of
 from ..types import Candidates
 from .contract import answers
@@ -97,8 +98,20 @@ class WeightedSum(Objective):
         return next((part.sample for part in self.objectives if part.sample is not None), None)
 
     @property
+    def completes_demonstrations(self) -> bool:
+        return any(part.completes_demonstrations for part in self.objectives)
+
+    @property
     def own_rows(self) -> OwnRows | None:
         return next((part.own_rows for part in self.objectives if part.own_rows is not None), None)
+
+    @property
+    def opponent(self) -> Opponent | None:
+        return next((part.opponent for part in self.objectives if part.opponent is not None), None)
+
+    @property
+    def selection(self) -> Selection | None:
+        return next((part.selection for part in self.objectives if part.selection is not None), None)
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -184,10 +197,14 @@ def _refuse_judges(parts: Sequence[Objective]) -> None:
 
 
 def _refuse_two_sources(parts: Sequence[Objective]) -> None:
-    """Raise SettingsError where two parts want something else drawn beside the compared answers."""
-    sources = {(part.sample, part.own_rows) for part in parts} - {(None, None)}
-    if len(sources) > 1:
-        names = ", ".join(part.name for part in parts if part.sample is not None or part.own_rows is not None)
+    """Raise SettingsError where two parts want something else of a round: answers drawn otherwise, or other rows."""
+
+    def wanted(part: Objective) -> tuple[object, ...]:
+        return part.sample, part.own_rows, part.opponent, part.selection, part.completes_demonstrations
+
+    reading = [part for part in parts if any(wanted(part)) or part.demonstrations]
+    if len(set(map(wanted, reading))) > 1:
+        names = ", ".join(part.name for part in reading)
         raise SettingsError(f"the parts {names} of the sum want different answers drawn in a round. Keep one of them.")
 
 

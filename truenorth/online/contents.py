@@ -1,7 +1,7 @@
 """What a round's rows are made of: answers drawn to prompts, pairs of the data, or both; and what a judge is asked."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -38,6 +38,7 @@ class Contents:
     compared: Literal["drawn", "rows", "both"] = "drawn"
     own_rows: OwnRows | None = None
     seed: int = 0
+    completes_demonstrations: bool = False  # beside each demonstration one answer is drawn, and to pairs none
 
     def asked(self, i: int) -> Prompt:
         """Prompt `i` as the sampler gets it: a row's as the tokens that it is trained on."""
@@ -45,26 +46,40 @@ class Contents:
 
     def draws(self, number: int, i: int) -> bool:
         """Whether answers are drawn to prompt `i` in round `number`."""
+        if self.completes_demonstrations:
+            return self.given is not None and self.given.is_demonstration(i)
         return self.own_rows is None or (self.own_rows.redrawn and self._is_own(number, i))
 
     def draft(self, number: int, place: int, i: int, drawn: Sequence[Response]) -> Draft:
         """The row of prompt `i`, at `place` in round `number`, with what was drawn for it."""
         if self.given is None:
             return Draft(self.prompts[i], place, tuple(drawn))
-        prompt, tokens = self.prompts[i], tuple(self.given.rows[i].prompt.tolist())
+        row = self._as_given(self.given, place, i)
         if self.compared == "both":
-            answers = (*self.given.pair(i), *drawn)
-            return Draft(prompt, place, answers, given=2, prompt_tokens=tokens)
+            return replace(row, answers=(*row.answers, *drawn), verdict=None)
+        if self.completes_demonstrations:
+            columns = {**row.columns, "demonstration": float(self.given.is_demonstration(i))}
+            return replace(row, answers=(*row.answers, *drawn), columns=columns)
         if self.own_rows is None:
-            pair, verdict = self.given.pair(i), self.given.verdict(i)
-            return Draft(prompt, place, pair, verdict, given=2, beside=tuple(drawn), prompt_tokens=tokens)
+            return replace(row, beside=tuple(drawn))
         own, label_draw = self._lot(number, i)
-        columns = {"own": float(own < self.own_rows.share), "label_draw": label_draw}
+        row = replace(row, columns={**row.columns, "own": float(own < self.own_rows.share), "label_draw": label_draw})
         if drawn:
-            verdict = None if self.own_rows.judged else EVEN
-            return Draft(prompt, place, tuple(drawn), verdict, columns=columns, prompt_tokens=tokens)
-        pair, verdict = self.given.pair(i), self.given.verdict(i)
-        return Draft(prompt, place, pair, verdict, given=2, columns=columns, prompt_tokens=tokens)
+            return replace(row, answers=tuple(drawn), verdict=None if self.own_rows.judged else EVEN, given=0)
+        return row
+
+    def _as_given(self, given: Given, place: int, i: int) -> Draft:
+        """Row `i` as it stands in the data."""
+        answers, tokens = given.answers(i), tuple(given.rows[i].prompt.tolist())
+        return Draft(
+            self.prompts[i],
+            place,
+            answers,
+            given.verdict(i),
+            given=len(answers),
+            columns=given.weight(i),
+            prompt_tokens=tokens,
+        )
 
     def _is_own(self, number: int, i: int) -> bool:
         return self.own_rows is not None and self._lot(number, i)[0] < self.own_rows.share

@@ -22,6 +22,7 @@ from ..files import write_json, write_text
 FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size", "sampler"}
 FREE_OF_STREAMS = {"stream.idle_seconds"}  # how long a file is waited for, not what comes
 LOCK = ".lock"
+BEFORE_A_RUN = {LOCK, "rounds"}  # what may lie in its directory: rows of its rounds that were made elsewhere
 NO_LOCKS = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}  # what a file system says that has none
 
 
@@ -118,7 +119,7 @@ def refuse_taken(out: Path, *, resume: bool) -> None:
     if RunDirectory(out).settings.exists():
         if not resume:
             raise SettingsError(f"{out} holds a run already. Go on with it by --resume, or choose another --out.")
-    elif out.exists() and (not out.is_dir() or any(path.name != LOCK for path in out.iterdir())):
+    elif out.exists() and (not out.is_dir() or any(path.name not in BEFORE_A_RUN for path in out.iterdir())):
         raise SettingsError(f"{out} exists and is no run directory. Choose another --out.")
 
 
