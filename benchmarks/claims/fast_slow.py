@@ -56,10 +56,10 @@ WHOLE = Sweep(
     Sizes(rates=RATES, seeds=SEEDS, steps=24, asked=256, test=96, few=32, passes=16),
     few_rate=1e-3,
     sequences=(
-        InTurn(TWO, seeds=SEEDS, steps=16, requests=128, memory=24, judged=32),
+        InTurn(TWO, seeds=SEEDS, steps=16, requests=128, memory=24, judged=32, sums=True),
         InTurn(FOUR, seeds=(1, 2), steps=16, requests=128, memory=16, judged=32),
     ),
-    turn=Turn(rates=RATES, asked=256, half=240),
+    turn=Turn(rates=RATES[1:], asked=256, half=240),
 )
 TINY = Sweep(
     Sizes(rates=(1e-3,), seeds=(1, 2), steps=1, asked=24, test=8, few=8, passes=8),
