@@ -44,10 +44,7 @@ class Breadcrumbs(VectorMerge):
 
     def __call__(self, tensor: "NamedTensor") -> "Iterator[Tensor]":
         shares = self.weights or [1.0] * len(tensor.models)
-        cuts = [
-            weights.middle(tensor.vectors(model), tensor.numel, smallest=self.smallest, largest=self.largest)
-            for model in range(len(tensor.models))
-        ]
+        cuts = weights.cuts(tensor, weights.middle_counts(tensor.numel, smallest=self.smallest, largest=self.largest))
         for part in tensor.slices():
             assert part.base is not None
             trimmed = [

@@ -42,11 +42,10 @@ class TIES(VectorMerge):
 
     def __call__(self, tensor: "NamedTensor") -> "Iterator[Tensor]":
         shares = self.weights or [1.0] * len(tensor.models)
-        count = weights.count_of(tensor.numel, self.keep)
-        cuts = [weights.cut(tensor.vectors(model), count) for model in range(len(tensor.models))]
+        cuts = weights.cuts(tensor, [weights.count_of(tensor.numel, self.keep)])
         for part in tensor.slices():
             assert part.base is not None
-            trimmed = [cut.keep(tau) for tau, cut in zip(part.task_vectors, cuts, strict=True)]
+            trimmed = [cut.keep(tau) for tau, (cut,) in zip(part.task_vectors, cuts, strict=True)]
             yield weights.add_vector(part.base, agreed(trimmed, shares, self.vote), self.scale)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from .arithmetic import add_vector, average, extrapolate, linear, slerp_weights, task_vector
     from .election import agreed_mean, elect_sign
     from .slices import in_memory, whole
-    from .sparsify import count_of, cut, generator, keep_largest, keep_middle, keep_random, middle
+    from .sparsify import count_of, cut, cuts, generator, keep_largest, keep_middle, keep_random, middle_counts
     from .store import open_checkpoint
 
 _HOMES = {
@@ -19,14 +19,15 @@ _HOMES = {
     **dict.fromkeys(["agreed_mean", "elect_sign"], "election"),
     **dict.fromkeys(["in_memory", "whole"], "slices"),
     **dict.fromkeys(
-        ["count_of", "cut", "generator", "keep_largest", "keep_middle", "keep_random", "middle"], "sparsify"
+        ["count_of", "cut", "cuts", "generator", "keep_largest", "keep_middle", "keep_random", "middle_counts"],
+        "sparsify",
     ),
     "open_checkpoint": "store",
 }
 __all__ = [
-    "add_vector", "agreed_mean", "average", "count_of", "cut", "elect_sign", "extrapolate", "generator", "in_memory",
-    "keep_largest", "keep_middle", "keep_random", "linear", "middle", "open_checkpoint", "slerp_weights",
-    "task_vector", "whole",
+    "add_vector", "agreed_mean", "average", "count_of", "cut", "cuts", "elect_sign", "extrapolate", "generator",
+    "in_memory", "keep_largest", "keep_middle", "keep_random", "linear", "middle_counts", "open_checkpoint",
+    "slerp_weights", "task_vector", "whole",
 ]  # fmt: skip
 
 

@@ -29,9 +29,9 @@ def agreed_mean(vectors: Sequence[Tensor], weights: Sequence[float], sign: Tenso
     >>> agreed_mean([torch.tensor([1.0, 2.0]), torch.tensor([3.0, -4.0])], [1.0, 1.0], torch.tensor([1.0, -1.0]))
     tensor([ 2., -4.])
     """
-    total, voters = torch.zeros_like(vectors[0]), torch.zeros_like(vectors[0])
+    total, voters, agreeing = torch.zeros_like(sign), torch.zeros_like(sign), torch.empty_like(sign)
     for vector, weight in zip(vectors, weights, strict=True):
-        agreeing = (vector * sign).relu_()  # its magnitude where it has the elected sign, else 0
+        torch.mul(vector, sign, out=agreeing).relu_()  # its magnitude where it has the elected sign, else 0
         total.add_(agreeing, alpha=weight)
         voters.add_(agreeing.sign_(), alpha=weight)
     return total.div_(voters.clamp_(min=min(weights))).mul_(sign)  # without a voter the total is 0

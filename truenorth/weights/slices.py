@@ -1,14 +1,19 @@
 """Tensors read from disk a slice at a time, as float32: a tensor of any size takes the memory of a slice."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from .bracket import Sample
 from .header import FLOATS, Stored
 
 SLICE = 1 << 18  # entries, 1 MB in float32: what stays in the processor's cache; larger ones take twice the time
+
+SAMPLED = 8  # of each slice, one part in so many is sampled, ...
+STRIDE = 17  # ... and of that each 17th entry, which are in turn in all columns of a matrix; in large tensors fewer
 
 Source = Callable[[int, int], Tensor]  # entries [start, end) of a tensor, flat, as float32 where it is of numbers
 
@@ -48,6 +53,19 @@ class NamedTensor:
         """First entry of each slice, and the one after its last."""
         for start in range(0, self.numel, self.slice_size):
             yield start, min(start + self.slice_size, self.numel)
+
+    def samples(self) -> list[Sample]:
+        """Of each model's task vector about as many entries as a slice has, from all over the tensor."""
+        assert self.base is not None
+        stride = max(STRIDE, self.numel // (SAMPLED * SLICE) | 1)
+        parts = [range(start, start + math.ceil((end - start) / SAMPLED), stride) for start, end in self.spans()]
+        found = torch.empty(len(self.models), sum(map(len, parts)))  # at once, as pieces leave holes in memory
+        places = zip(parts, found.split([len(part) for part in parts], dim=1), strict=True)
+        for part, place in places:
+            base = self.base(part.start, part.stop)[::stride]
+            for own, model in zip(place, self.models, strict=True):
+                torch.sub(model(part.start, part.stop)[::stride], base, out=own)
+        return [Sample.of(entries, self.numel) for entries in found]
 
     def vectors(self, model: int) -> "Vectors":
         """The task vector of one model in slices."""

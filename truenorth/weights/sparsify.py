@@ -4,12 +4,19 @@ A tensor may come in slices, so that one that does not fit in memory is cut at t
 """
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import hardshrink
+
+from .bracket import Search
+
+if TYPE_CHECKING:
+    from .slices import NamedTensor
 
 LOW_BITS = 16  # of the 31 that order float32 magnitudes
 
@@ -47,12 +54,18 @@ class Cut:
             return tensor.where(self.largest(tensor), 0)
         if not self.ties:
             return hardshrink(tensor, self.magnitude)
-        found = int((tensor.abs() == self.magnitude).sum())
-        if found > self.ties:
+        if (found := _equal(tensor, self.magnitude)) > self.ties:
             return tensor.where(self.largest(tensor), 0)
         self.ties -= found
         below = torch.nextafter(torch.tensor(self.magnitude), torch.tensor(-1.0))  # so that the magnitude itself stays
         return hardshrink(tensor, float(below))
+
+
+def _equal(tensor: Tensor, magnitude: float) -> int:
+    """How many entries have just this magnitude."""
+    if tensor.is_cpu:  # numpy compares and counts several times faster than torch
+        return int(np.count_nonzero(np.abs(tensor.detach().numpy()) == magnitude))
+    return int((tensor.abs() == magnitude).sum())
 
 
 def cut(slices: Iterable[Tensor], count: int) -> Cut:
@@ -69,6 +82,30 @@ def cut(slices: Iterable[Tensor], count: int) -> Cut:
     low, above_low = _bucket(chosen, count - above)
     bits = torch.tensor(high << LOW_BITS | low, dtype=torch.int32)
     return Cut(float(bits.view(torch.float32)), count - above - above_low)
+
+
+def cuts(tensor: "NamedTensor", counts: Sequence[int]) -> list[list[Cut]]:
+    """[models][counts] where the largest entries of each task vector begin: `cut`, of tensors on disk twice as fast.
+
+    A sample tells about where, and one pass over all models finds each of them. What it misleads is counted.
+    """
+    samples = tensor.samples()
+    searches = [[Search(count, sample.bracket(count)) for count in counts] for sample in samples]
+    spare = np.empty(min(tensor.numel, tensor.slice_size), np.float32)  # new memory takes longer to touch
+    for part in tensor.slices():
+        assert part.base is not None
+        for own, model in zip(searches, part.models, strict=True):
+            sizes = spare[: len(model)]
+            np.abs(np.subtract(model.numpy(), part.base.numpy(), out=sizes), out=sizes)
+            for search in own:
+                search.show(sizes)
+    return [[_cut_of(tensor.vectors(model), search) for search in own] for model, own in enumerate(searches)]
+
+
+def _cut_of(slices: Iterable[Tensor], search: Search) -> Cut:
+    if search.count == 0 or (found := search.least()) is None:
+        return cut(slices, search.count)
+    return Cut(found.magnitude, search.count - found.larger)
 
 
 def _bits(tensor: Tensor) -> Tensor:
@@ -100,14 +137,20 @@ def keep_middle(tensor: Tensor, *, smallest: float, largest: float) -> Tensor:
     >>> keep_middle(torch.tensor([1.0, -3.0, 2.0, -4.0]), smallest=0.25, largest=0.25)
     tensor([ 0., -3.,  2.,  0.])
     """
-    outer, inner = middle([tensor], tensor.numel(), smallest=smallest, largest=largest)
+    outer, inner = (
+        cut([tensor], count) for count in middle_counts(tensor.numel(), smallest=smallest, largest=largest)
+    )
     return inner.keep(tensor) - outer.keep(tensor)
 
 
-def middle(slices: Iterable[Tensor], numel: int, *, smallest: float, largest: float) -> tuple[Cut, Cut]:
-    """The cuts between which `keep_middle` keeps: above the first lie the largest, under the second the smallest."""
+def middle_counts(numel: int, *, smallest: float, largest: float) -> tuple[int, int]:
+    """How many of the largest entries `keep_middle` sets to 0, and how many there are down to the least that it keeps.
+
+    >>> middle_counts(100, smallest=0.85, largest=0.01)
+    (1, 15)
+    """
     over, under = count_of(numel, largest), count_of(numel, smallest)
-    return cut(slices, over), cut(slices, max(over, numel - under))
+    return over, max(over, numel - under)
 
 
 def keep_random(tensor: Tensor, share: float, generator: torch.Generator, *, rescale: bool) -> Tensor:
