@@ -47,6 +47,18 @@ def reward_at(places: Sequence[Place], kl: float) -> float:
     return ends[-1][1]
 
 
+def along(places: Sequence[Place], kl: float) -> float:
+    """What a run had when it first was at this KL, on straight lines from each place to the next.
+
+    >>> along([(0.0, 10.0), (2.0, 6.0), (1.0, 2.0)], 1.0)
+    8.0
+    """
+    for (before, first), (after, second) in pairwise(places):
+        if before <= kl <= after:
+            return first + (second - first) * ((kl - before) / (after - before) if after > before else 0)
+    raise ValueError(f"the run never was at a KL of {kl}, its places have {[nats for nats, _ in places]}.")
+
+
 def mean_and_error(values: Sequence[float]) -> tuple[float, float]:
     """The mean, and its standard error; of one value infinite."""
     error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else math.inf

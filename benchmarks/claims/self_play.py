@@ -1,4 +1,4 @@
-"""Self-play where no style is best, and where a reward is: the duality gap of MPO and of others in the embedded world.
+"""Self-play where no style is best: the duality gap of MPO and of others in the embedded world.
 
     python benchmarks/claims/self_play.py [--tiny] [--seeds 1 2] [--arms MPO SPPO] [--tables] [--folder FOLDER]
 
@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from drawn import SFT, prompts
 from picture_self_play import draw
 from points_file import cells, merge
 from self_play_arms import ARMS, Arm
@@ -48,12 +47,11 @@ class Bench:
             return
         began, found = time.process_time(), dict[int, Point]()
         steps = self.steps or arm.steps
-        start = SFT if arm.of_rewards else start_model(self.folder)
-        asked = prompts("train") if arm.of_rewards else requests(128, seed=seed)
-        look = self._looks(arm, start, steps, found)
+        start = start_model(self.folder)
+        look = self._looks(start, steps, found)
         with tempfile.TemporaryDirectory() as out:
             try:
-                played(arm, start, asked, Path(out), seed=seed, steps=steps, look=look)
+                played(arm, start, requests(128, seed=seed), Path(out), seed=seed, steps=steps, look=look)
             except (NumericsError, DataError) as error:  # no answers of different worth are left, for one
                 print(f"{arm.name}, seed {seed}: {error}", flush=True)
         lines = [[arm.name, seed, step, *cells(point, NUMBERS)] for step, point in found.items()]
@@ -63,21 +61,17 @@ class Bench:
             flush=True,
         )
 
-    def _looks(self, arm: Arm, start: str, steps: int, found: dict[int, Point]) -> Callable[[Model, int], None]:
-        """What is measured on the way, the shares of styles, and of rewards or at the end, answers that are drawn."""
-        asked = prompts("test")[: self.asked] if arm.of_rewards else requests(self.asked, seed=0)
-        answers, shares = Answers(load_model(start).eval(), asked), None if arm.of_rewards else Shares(asked)
+    def _looks(self, start: str, steps: int, found: dict[int, Point]) -> Callable[[Model, int], None]:
+        """What is measured on the way, the shares of styles, and at the end of answers that are drawn."""
+        asked = requests(self.asked, seed=0)
+        answers, shares = Answers(load_model(start).eval(), asked), Shares(asked)
 
         def look(model: Model, step: int) -> None:
             if step % EVERY and step != steps:
                 return
-            point = Point()
-            if shares is not None:
-                mixtures = shares.of(model)
-                point |= dict(zip(STYLES, mixtures.mean(0).tolist(), strict=True)) | {"gap": duality_gap(mixtures)}
-            if step == steps or (arm.of_rewards and step % (2 * EVERY) == 0):
-                point |= answers.of(model)
-            found[step] = point
+            mixtures = shares.of(model)
+            point = dict(zip(STYLES, mixtures.mean(0).tolist(), strict=True)) | {"gap": duality_gap(mixtures)}
+            found[step] = point | (answers.of(model) if step == steps else {})
 
         return look
 

@@ -1,25 +1,27 @@
-"""What self_play.py trains: methods with their settings, and a judge of styles that go in a circle, or of rewards."""
+"""What self_play.py trains: methods with their settings, and a judge of styles that go in a circle."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from drawn import LONGEST
-
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen, Moving, Reference
-from truenorth.optim.update import TorchOptimizer
+from truenorth.optim.update import TorchOptimizer, Update
 from truenorth.recipe import Recipe
 
 STEPS = 120
-SHORT = 40  # of runs whose judge has rewards
 PROMPTS, ANSWERS = 8, 8  # of a step
 MAGNET = 20  # steps from one magnet to the next
 ALPHA = 0.1  # wins per nat
 BEGINNING = 2  # tokens: an answer's style shows in its first word
 WHOLE = 64  # tokens: no tale is longer
 STYLES, OF_START = "self_play_game:beats", "self_play_game:beats_the_start"  # judges, as a command line names them
-TALES, REVIEWS = "world:tale_wins", "world:reward"
+TALES = "world:tale_wins"
+
+
+def sgd(rate: float) -> TorchOptimizer:
+    """Plain: Adam's steps follow the sign of a rare answer's gradient, which is not that of its mean."""
+    return TorchOptimizer(optimizer="torch.optim:SGD", learning_rate=rate, decay="constant", max_grad_norm=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,17 +30,13 @@ class Arm:
 
     name: str
     method: str
-    rate: float  # SGD's: Adam's steps follow the sign of a rare answer's gradient, which is not that of its mean
+    update: Update
     judge: str = STYLES
     tokens: int = BEGINNING
     magnet: int | None = None  # steps between moves of the reference that does; 0: it stays; None: as in the recipe
     settings: Mapping[str, Any] = field(default_factory=dict[str, Any])
     steps: int = STEPS
     seeds: tuple[int, ...] = (1, 2, 3)
-
-    @property
-    def of_rewards(self) -> bool:
-        return self.judge == REVIEWS
 
     def recipe(self, steps: int) -> Recipe:
         """Every step is a round: its answers are drawn by the policy that takes it."""
@@ -47,14 +45,11 @@ class Arm:
         schedule = made.schedule.replace(
             rounds=steps, prompts="batch", epochs=1, k=ANSWERS, max_new_tokens=self.tokens
         )
-        update = TorchOptimizer(
-            optimizer="torch.optim:SGD", learning_rate=self.rate, decay="constant", max_grad_norm=None
-        )
         references = dict(made.references)
         if self.magnet is not None:
             moves = "magnet" if "magnet" in references else "initial"
             references[moves] = self.reference(self.magnet)
-        return made.replace(schedule=schedule, update=update, references=references)
+        return made.replace(schedule=schedule, update=self.update, references=references)
 
     @staticmethod
     def reference(every: int) -> Reference:
@@ -63,23 +58,12 @@ class Arm:
 
 OF_MPO = {"alpha": ALPHA, "inverse_eta": 0.0}  # a round is a step: at its start the policy is that of the round
 ARMS = (
-    Arm("MPO", "mpo", 0.015, magnet=MAGNET, settings=OF_MPO),
-    Arm("MPO-RT", "mpo_rt", 0.015, magnet=MAGNET, settings=OF_MPO),
-    Arm("magnet stays", "mpo", 0.015, magnet=0, settings=OF_MPO),
-    Arm("magnet every step", "mpo", 0.015, magnet=1, settings=OF_MPO),
-    Arm("SPPO", "sppo", 0.001, settings={"beta": 1.0}),
-    Arm("online DPO", "online_dpo", 0.015, settings={"beta": 0.2}),
-    Arm("no self-play", "rloo", 0.015, judge=OF_START, magnet=MAGNET, settings={"beta": ALPHA}),
-    Arm("MPO, whole tales", "mpo", 0.015, judge=TALES, tokens=WHOLE, magnet=MAGNET, settings=OF_MPO, seeds=(1,)),
-    Arm("MPO, reviews", "mpo", 0.02, judge=REVIEWS, tokens=LONGEST, magnet=MAGNET, settings=OF_MPO, steps=SHORT),
-    Arm("RLOO, reviews", "rloo", 0.01, judge=REVIEWS, tokens=LONGEST, settings={"beta": 0.05}, steps=SHORT),
-    Arm(
-        "online DPO, reviews",
-        "online_dpo",
-        0.02,
-        judge=REVIEWS,
-        tokens=LONGEST,
-        settings={"beta": 0.2},
-        steps=SHORT,
-    ),
+    Arm("MPO", "mpo", sgd(0.015), magnet=MAGNET, settings=OF_MPO),
+    Arm("MPO-RT", "mpo_rt", sgd(0.015), magnet=MAGNET, settings=OF_MPO),
+    Arm("magnet stays", "mpo", sgd(0.015), magnet=0, settings=OF_MPO),
+    Arm("magnet every step", "mpo", sgd(0.015), magnet=1, settings=OF_MPO),
+    Arm("SPPO", "sppo", sgd(0.001), settings={"beta": 1.0}),
+    Arm("online DPO", "online_dpo", sgd(0.015), settings={"beta": 0.2}),
+    Arm("no self-play", "rloo", sgd(0.015), judge=OF_START, magnet=MAGNET, settings={"beta": ALPHA}),
+    Arm("MPO, whole tales", "mpo", sgd(0.015), judge=TALES, tokens=WHOLE, magnet=MAGNET, settings=OF_MPO, seeds=(1,)),
 )

@@ -10,7 +10,7 @@ from self_play_arms import ARMS, STEPS
 
 FILE = Path(__file__).parent / "self_play.csv"
 KEYS = ("arm", "seed", "step")
-NUMBERS = ("fable", "gazette", "verse", "gap", "reward", "kl", "entropy", "distinct", "off")
+NUMBERS = ("fable", "gazette", "verse", "gap", "kl", "entropy", "distinct", "off")
 HEADER = (*KEYS, *NUMBERS)
 LAST = 20  # steps whose looks are taken together: what turns in a circle is not judged by one of them
 Found = dict[tuple[str, int, int], dict[str, float]]  # by arm, seed and step
@@ -54,8 +54,7 @@ def print_tables(found: Found) -> None:
 
 def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
     yield "Duality gap", gaps(found)
-    yield "At the end", ends(found, [arm.name for arm in ARMS if not arm.of_rewards])
-    yield "Rewards", ends(found, [arm.name for arm in ARMS if arm.of_rewards])
+    yield "At the end", ends(found, [arm.name for arm in ARMS])
 
 
 def gaps(found: Found) -> list[str]:
@@ -63,7 +62,7 @@ def gaps(found: Found) -> list[str]:
     steps = [*range(0, STEPS, 20), STEPS]
     lines = head(["run", "seeds", *(f"step {step}" for step in steps), f"last {LAST} steps", "from, to"])
     for arm in ARMS:
-        if arm.of_rewards or not (seeds := seeds_of(found, arm.name)):
+        if not (seeds := seeds_of(found, arm.name)):
             continue
         gap = [series(found, arm.name, seed, "gap") for seed in seeds]
         at = [said([one[step] for one in gap if step in one], ".2f") for step in steps]
@@ -74,7 +73,7 @@ def gaps(found: Found) -> list[str]:
 
 def ends(found: Found, names: Sequence[str]) -> list[str]:
     """What was measured of the answers after the last step, and of the start."""
-    numbers = ("reward", "kl", "entropy", "distinct", "off")
+    numbers = ("kl", "entropy", "distinct", "off")
     lines = head(["run", "seeds", *numbers])
     for name in names:
         if seeds := seeds_of(found, name):

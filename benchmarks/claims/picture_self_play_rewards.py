@@ -1,0 +1,56 @@
+"""Draw docs/self-play-rewards.svg: reward and entropy against KL."""
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from self_play_rewards_tables import Found, places, rewards_at, runs_of
+
+PICTURE = Path(__file__).parents[2] / "docs" / "self-play-rewards.svg"
+INK, GRID = "#57606a", "#d0d7de"
+LINES = {  # arm -> colour, line
+    "MPO": ("#1f6f5c", "-"),
+    "MPO-RT": ("#1f6f5c", "--"),
+    "online DPO": ("#4b5fa8", "-"),
+    "RLOO": ("#b4552d", "-"),
+}
+FURTHEST = 3.0  # nats that are drawn
+
+
+def draw(found: Found) -> None:
+    with mpl.rc_context({"svg.hashsalt": "self-play-rewards", "svg.fonttype": "none", "font.size": 10}):
+        figure = Figure(figsize=(8.6, 3.6))
+        left, right = figure.add_axes((0.06, 0.15, 0.42, 0.75)), figure.add_axes((0.56, 0.15, 0.42, 0.75))
+        _frontiers(left, found)
+        _entropies(right, found)
+        for axes in (left, right):
+            axes.set_xlim(0, FURTHEST)
+            axes.set_xlabel("KL(policy || start), nats per answer", color=INK)
+            axes.tick_params(length=0, colors=INK)
+            axes.grid(axis="y", color=GRID, linewidth=0.8)
+            axes.spines[["top", "left", "right"]].set_visible(False)
+        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
+
+
+def _frontiers(axes: Any, found: Found) -> None:
+    """Every point, and the mean over seeds of the hulls, as far as every seed went."""
+    for arm, (colour, line) in LINES.items():
+        runs = [places(points) for points in runs_of(found, arm).values()]
+        for run in runs:
+            axes.plot(*zip(*run, strict=True), ".", color=colour, markersize=3, alpha=0.4)
+        if runs:
+            kls = np.linspace(0, min(FURTHEST, *(max(kl for kl, _ in run) for run in runs)), 80)
+            means = [np.mean([*rewards_at(found, arm, kl).values()]) for kl in kls]
+            axes.plot(kls, means, line, color=colour, linewidth=1.8, label=arm)
+    axes.set_title("oracle reward", loc="left", color=INK, fontsize=10)
+    axes.legend(frameon=False, labelcolor=INK, loc="lower right")
+
+
+def _entropies(axes: Any, found: Found) -> None:
+    """Every run, step by step."""
+    for arm, (colour, line) in LINES.items():
+        for points in runs_of(found, arm).values():
+            axes.plot(*zip(*places(points, "entropy"), strict=True), line, color=colour, linewidth=1)
+    axes.set_title("entropy, nats per answer", loc="left", color=INK, fontsize=10)
