@@ -59,13 +59,13 @@ WHOLE = Sweep(
         InTurn(TWO, seeds=SEEDS, steps=16, requests=128, memory=24, judged=32, sums=True),
         InTurn(FOUR, seeds=(1, 2), steps=16, requests=128, memory=16, judged=32),
     ),
-    turn=Turn(rates=RATES[1:], asked=256, half=240),
+    turn=Turn(rates=RATES[1:], asked=256, before=160, after=320),
 )
 TINY = Sweep(
     Sizes(rates=(1e-3,), seeds=(1, 2), steps=1, asked=24, test=8, few=8, passes=8),
     few_rate=1e-3,
     sequences=(InTurn(TWO, seeds=(1,), steps=1, requests=16, memory=4, judged=2),),
-    turn=Turn(rates=(1e-3,), asked=24, half=16),
+    turn=Turn(rates=(1e-3,), asked=24, before=16, after=16),
 )
 
 

@@ -62,16 +62,16 @@ def of_reviews(folder: Path, *, seed: int, asked: int) -> tuple[Path, Path]:
     return train, held_out
 
 
-def turning(folder: Path, *, seed: int, asked: int, half: int) -> Path:
-    """2 * half pairs of reviews in the order in which they come: the second half prefers what the first did not."""
-    file = folder / f"turning-{half}-seed{seed}.jsonl"
+def turning(folder: Path, *, seed: int, asked: int, before: int, after: int) -> Path:
+    """Pairs of reviews in the order in which they come: those `after` the others are rated the other way round."""
+    file = folder / f"turning-{before}-{after}-seed{seed}.jsonl"
     if not file.exists():
         rows = pairs(rated(prompts("train")[:asked], answers=4, seed=seed, folder=folder))
         random.Random(seed).shuffle(rows)
-        rows = rows[: 2 * half]
-        assert len(rows) == 2 * half, "too few pairs"
-        turned = [row | {"scores": [-score for score in row["scores"]]} for row in rows[half:]]
-        write_rows(file, rows[:half] + turned)
+        rows = rows[: before + after]
+        assert len(rows) == before + after, "too few pairs"
+        turned = [row | {"scores": [-score for score in row["scores"]]} for row in rows[before:]]
+        write_rows(file, rows[:before] + turned)
     return file
 
 

@@ -29,12 +29,13 @@ class Turn:
 
     rates: Sequence[float]
     asked: int  # requests that the pairs are of
-    half: int  # pairs before the preference turns, and after
+    before: int  # pairs until the preference turns, and
+    after: int
 
     @property
     def at(self) -> int:
         """Steps before it turns."""
-        return self.half // BATCH
+        return self.before // BATCH
 
 
 def streamed(trial: Trial, turn: Turn, folder: Path) -> Mapping[str, Any]:
@@ -42,11 +43,12 @@ def streamed(trial: Trial, turn: Turn, folder: Path) -> Mapping[str, Any]:
     only one), and its place; and regret.json, which the library writes of one module alone."""
 
     def make() -> Mapping[str, Any]:
-        rows = turning(folder, seed=trial.seed, asked=turn.asked, half=turn.half)
+        rows = turning(folder, seed=trial.seed, asked=turn.asked, before=turn.before, after=turn.after)
         with tempfile.TemporaryDirectory() as out:
+            known = {"snapshots": 5, "regret_steps": 16}
             align(
                 suited(trial.recipe), model=SFT, out=Path(out) / "run", seed=trial.seed, lora={"rank": RANK},
-                stream={"path": str(rows), "idle_seconds": 0, "snapshots": 5, "regret_steps": 16}, batch_size=BATCH,
+                stream={"path": str(rows), "idle_seconds": 0} | known, batch_size=BATCH,
                 max_length=MAX_LENGTH, precision="float32", tokens_per_micro_batch=8192, samples=0,
             )  # fmt: skip
             lines = (Path(out) / "run" / "metrics.jsonl").read_text().splitlines()
@@ -54,7 +56,7 @@ def streamed(trial: Trial, turn: Turn, folder: Path) -> Mapping[str, Any]:
             found: dict[str, Any] = dict(steps_of(map(json.loads, lines)))
             return found | ({"regret": json.loads(file.read_text())} if file.exists() else {})
 
-    return once(folder / f"stream-{turn.half}-{trial}.json", make)
+    return once(folder / f"stream-{turn.before}-{turn.after}-{trial}.json", make)
 
 
 def steps_of(records: Any) -> dict[str, list[float]]:

@@ -59,11 +59,12 @@ def test_every_domain_has_rows_of_its_own_and_none_that_prefer_nothing(tmp_path:
         assert not known & {json.dumps(row["prompt"]) for row in others}
 
 
-def test_a_turning_stream_prefers_the_opposite_in_its_second_half(tmp_path: Path) -> None:
+def test_a_turning_stream_prefers_the_opposite_once_it_has_turned(tmp_path: Path) -> None:
     row = {"prompt": [{"role": "user", "content": FOX}], "responses": ["a", "b", "c", "d"], "scores": [4, 3, 2, 1]}
     (tmp_path / "drawn-8x4-seed1.jsonl").write_text(f"{json.dumps(row)}\n" * 8)
-    rows = [json.loads(line) for line in turning(tmp_path, seed=1, asked=8, half=5).read_text().splitlines()]
-    assert [row["scores"][0] > row["scores"][1] for row in rows] == [True] * 5 + [False] * 5
+    file = turning(tmp_path, seed=1, asked=8, before=5, after=6)
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    assert [row["scores"][0] > row["scores"][1] for row in rows] == [True] * 5 + [False] * 6
 
 
 RECORDS = [
