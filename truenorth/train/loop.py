@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
 
 from ..chase import Chase
 from ..data.loader import StepSource
@@ -23,6 +24,7 @@ from .metrics import Metrics
 from .step import NotFinite, Player, Scores, train_step
 
 Record = Mapping[str, float | str]
+T = TypeVar("T")
 SAME_WISH = 1.0  # seconds
 
 
@@ -160,8 +162,8 @@ def _move_references(players: Sequence[Player], steps: int) -> None:
             follower.after_step(steps)
 
 
-def by_player(found: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Each player's metrics in one record: the first one's under their names, `player-1/` before those of the next.
+def by_player(found: Sequence[Mapping[str, T]]) -> dict[str, T]:
+    """What is named of each player in one mapping: the first one's as it is, `player-1/` before the next one's names.
 
     >>> by_player([{"loss": 0.5}, {"loss": 0.6}])
     {'loss': 0.5, 'player-1/loss': 0.6}

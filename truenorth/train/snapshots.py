@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from .loop import by_player
 from .step import Player
 
 
@@ -42,7 +43,8 @@ class Snapshots:
         self.folder.mkdir(parents=True, exist_ok=True)
         file = self._file(step)
         new = file.with_suffix(".new")
-        save_file({name: p.detach().contiguous() for name, p in parameters_of(players).items()}, new)
+        trained = by_player([player.named_parameters for player in players])
+        save_file({name: p.detach().contiguous() for name, p in trained.items()}, new)
         new.replace(file)  # a kill leaves it whole or not there
         for old in self.steps():
             if old < step and old not in kept:
@@ -60,17 +62,10 @@ class Snapshots:
         return self.folder / f"step-{step}.safetensors"
 
 
-def parameters_of(players: Sequence[Player]) -> dict[str, torch.nn.Parameter]:
-    """What is trained, by name; that of further players behind `player-1/`."""
-    return {
-        f"player-{i}/" * (i > 0) + n: p for i, player in enumerate(players) for n, p in player.named_parameters.items()
-    }
-
-
 @contextmanager
 def held_as(players: Sequence[Player], tensors: Mapping[str, Tensor]) -> Generator[None]:
     """Within it the trained parameters have the values of `tensors`; afterwards their own again."""
-    named = parameters_of(players)
+    named = by_player([player.named_parameters for player in players])
     own = {name: parameter.detach().clone() for name, parameter in named.items()}
     try:
         _put(named, tensors)
