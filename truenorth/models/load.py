@@ -18,10 +18,13 @@ logging.disable_progress_bar()  # the run's own line says what is done
 warnings.filterwarnings("ignore", ".is_gradient_checkpointing. is deprecated", FutureWarning)
 
 
-def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+def load_tokenizer(
+    path: str, *, chat_template: Path | None = None, trust_remote_code: bool = False
+) -> PreTrainedTokenizerBase:
     """The tokenizer of a model directory or hub name; an adapter without one takes its base model's.
 
-    Raises ModelError if there is none, or if it has no end-of-sequence token.
+    `chat_template` is a file in place of its own template. Raises ModelError if there is no tokenizer, or if it has no
+    end-of-sequence token.
     """
     must_exist(path)
     base = base_of_adapter(path)
@@ -35,6 +38,8 @@ def load_tokenizer(path: str, *, trust_remote_code: bool = False) -> PreTrainedT
             f"the tokenizer of {source!r} has no end-of-sequence token, so a model could not learn where to stop. "
             "Set eos_token in its tokenizer_config.json."
         )
+    if chat_template is not None:
+        tokenizer.chat_template = chat_template.read_text(encoding="utf-8")
     return tokenizer
 
 
