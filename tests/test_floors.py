@@ -13,7 +13,20 @@ FLOORS: dict[str, int] = {
     **dict.fromkeys(["data", "games", "weights", "world"], 1),
     **dict.fromkeys(["models", "optim", "merges"], 2),
     **dict.fromkeys(
-        ["recipe", "run", "schedule", "selection", "domains", "chase", "clients", "judge", "completions", "stream"], 3
+        [
+            "recipe",
+            "run",
+            "schedule",
+            "selection",
+            "domains",
+            "chase",
+            "clients",
+            "judge",
+            "completions",
+            "stream",
+            "together",
+        ],
+        3,
     ),
     **dict.fromkeys(["methods", "train"], 4),
     **dict.fromkeys(["online", "evaluate"], 5),

@@ -3,7 +3,6 @@
 What a paper says of them, without torch.
 """
 
-from collections.abc import Sequence
 from typing import Literal, Self
 
 from pydantic import model_validator
@@ -57,20 +56,3 @@ class Clients(Settings):
         (2, 1)
         """
         return max(1, round(self.participation * clients))
-
-
-BESIDE = {  # parts of a recipe that do not go with clients: what they do
-    "schedule": "plays rounds of self-play, which make rows of the policy's own answers, and clients bring theirs",
-    "chase": "trains two modules that see each other in every step, and clients train one apart",
-    "domains": "trains on domains one after another, and clients train side by side",
-    "update.merging": "merges each step with a task vector, and clients step with the server's momentum alone",
-}
-
-
-def refuse_beside_clients(method: str, others: Sequence[str]) -> None:
-    """Raise SettingsError where a recipe with clients has one of the parts that do not go with them."""
-    for part in others:
-        raise SettingsError(
-            f"{method} {BESIDE[part]}. Take `clients` or `{part}` out: federated rounds are for methods that train "
-            "one model on rows of a file by an optimizer alone, such as dpo, ipo or kto."
-        )

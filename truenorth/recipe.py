@@ -10,7 +10,7 @@ from pydantic import BeforeValidator, Field, SerializeAsAny, model_validator
 from torch import Tensor
 
 from .chase import Chase
-from .clients import Clients, refuse_beside_clients
+from .clients import Clients
 from .data.tokens import Ends
 from .domains import Domains
 from .errors import SettingsError
@@ -19,6 +19,7 @@ from .optim.update import UPDATES, AdamW, Update
 from .schedule import OwnRows, Rounds, refuse_what_rounds_cannot_bring
 from .selection import Selection
 from .settings import Part, Settings, build
+from .together import refuse_parts_apart
 from .types import Candidates, Measure, Measures
 
 # What an objective may ask for beyond totals: of data, policy and references, or of one of these.
@@ -199,8 +200,12 @@ class Recipe(Settings):
             raise SettingsError(f"{name} trains one module: nothing chases it. Take `chase` out, or take ofs_dpo.")
         if self.objective.slow is not None and self.chase is None:
             raise SettingsError(f"{name} trains two modules, a fast and a slow one. Give the recipe a `chase`: {{}}.")
-        if self.chase is not None:
-            _refuse_what_two_cannot_share(self.schedule, self.update, self.references)
+        for name, reference in self.references.items():
+            if self.chase is not None and isinstance(reference, Moving):
+                raise SettingsError(
+                    f"the reference {name} follows the policy, and `chase` trains two modules: it could not say whom "
+                    f"it follows. Use --set references.{name}.kind=cached."
+                )
         return self
 
     @property
@@ -210,11 +215,10 @@ class Recipe(Settings):
         return self.schedule is not None and (self.schedule.judged or bool(own and own.asks_a_judge))
 
     @model_validator(mode="after")
-    def _clients_train_alone(self) -> "Recipe":
-        if self.clients is not None:
-            merging = self.update.merging is not None and not self.update.merging.idle
-            others = [name for name in ("schedule", "chase", "domains") if getattr(self, name, None) is not None]
-            refuse_beside_clients(self.method, [*others, *["update.merging"] * merging])
+    def _parts_go_together(self) -> "Recipe":
+        merging = self.update.merging is not None and not self.update.merging.idle
+        given = [name for name in ("schedule", "domains", "chase", "clients") if getattr(self, name) is not None]
+        refuse_parts_apart(self.method, [*given, *["update.merging"] * merging])
         return self
 
     @model_validator(mode="after")
@@ -266,24 +270,3 @@ class Recipe(Settings):
                     f"references.{name}.kind=frozen, or model with a path."
                 )
         return self
-
-
-def _refuse_what_two_cannot_share(
-    schedule: Rounds | None, update: Update, references: Mapping[str, Reference]
-) -> None:
-    """Raise SettingsError for parts of a recipe that are of one policy, where two modules are trained."""
-    if schedule is not None:
-        raise SettingsError(
-            "rounds of self-play are one policy's, and `chase` trains two modules. Take one of them out."
-        )
-    if update.merging is not None:
-        raise SettingsError(
-            f"{update.merging.kind} merges with the weights of one model, and `chase` trains two adapters. Take "
-            "update.merging out."
-        )
-    for name, reference in references.items():
-        if isinstance(reference, Moving):
-            raise SettingsError(
-                f"the reference {name} follows the policy, and `chase` trains two modules: it could not say whom it "
-                f"follows. Use --set references.{name}.kind=cached."
-            )

@@ -71,9 +71,9 @@ def check(recipe: Recipe, run: Run) -> Domains:
             "domains.column=NAME."
         )
     objective = recipe.objective
-    if recipe.schedule is not None or objective.score_head is not None or objective.degree_head is not None:
+    if objective.score_head is not None or objective.degree_head is not None:
         raise SettingsError(
-            f"{recipe.method} plays rounds, or trains a head beside the model: there is no sum of that over domains. "
+            f"{recipe.method} trains a head beside the model: there is no sum of that over domains. "
             "Take a method that trains a policy on rows (`truenorth methods`), or leave `domains` out."
         )
     if base_of_adapter(run.model) is not None:
@@ -96,9 +96,7 @@ def check(recipe: Recipe, run: Run) -> Domains:
 def planned(recipe: Recipe, run: Run, domains: tuple[Domain, ...], *, world: Group, watch: Watch) -> Planned:
     """Prepare the rows of every domain. Raises DataError or SettingsError for whatever would stop a later one."""
     assert recipe.domains is not None
-    tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
-    if run.chat_template is not None:
-        tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")
+    tokenizer = load_tokenizer(run.model, chat_template=run.chat_template, trust_remote_code=run.trust_remote_code)
     settings = data_settings(recipe, run)
 
     def prepared(sources: tuple[DataSource, ...]) -> Prepared:
