@@ -23,7 +23,7 @@ from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, measured, measured_before, prompts_of, sample_prompts, summarise
 from .processes import Group, joined
 from .recipe import Objective, Recipe
-from .refusals import adapts, refuse_heads, refuse_long_rows, refuse_update
+from .refusals import adapts, refuse_long_rows, refuse_parts_of_a_model, refuse_unloadable, refuse_update
 from .run import DataSource, Run
 from .session import Session, begin, steps_of
 from .train import checkpoint
@@ -51,7 +51,9 @@ class Ready:
     run: Run
     directory: RunDirectory
     tokenizer: PreTrainedTokenizerBase
-    rows: Prepared  # in rounds as large as theirs will be
+    settings: DataSettings
+    given: Prepared | None  # the rows of `data`, where it has some
+    rows: Prepared  # to train on; in rounds as large as theirs will be
     unseen: Prepared | None  # held out
     rounds: selfplay.Planned | None
     context: int | None  # positions that the model has; None: no limit
@@ -101,8 +103,8 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
-    refuse_heads(recipe, run, sharding)
-    selfplay.refuse_shards(recipe, sharding)
+    refuse_parts_of_a_model(recipe, sharding)
+    refuse_unloadable(recipe, run)
     federation.check(recipe, run, sharding)
     refuse_update(recipe, run, sharding)
     check_references(
@@ -111,21 +113,39 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         cut_adapter=sharding.in_step and adapts(run),
         trust_remote_code=run.trust_remote_code,
     )
-    tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
-    if run.chat_template is not None:
-        tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")  # also what `final` is written with
+    ready = _prepared(recipe, run, directory, sharding=sharding, watch=watch)
+    with directory.held():  # only now: a run that is refused leaves nothing behind
+        if world.first:
+            check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
+        directory.write_settings(asked)
+        if ready.given is not None:
+            directory.write("account.json", ready.given.to_dict())
+        if ready.clients is not None:
+            directory.write("clients.json", federation.account(ready.clients))
+        if run.stream is None:
+            return _train(ready, watch)
+        with streaming.opened(run, ready.tokenizer, ready.settings, directory=directory, watch=watch) as arriving:
+            return _train(replace(ready, rows=arriving.first, arriving=arriving), watch)
+
+
+def _prepared(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sharding, watch: Watch) -> Ready:
+    """Rows as tokens, and what else stands before the model is loaded. Raises DataError or SettingsError."""
+    world, trusted = sharding.processes.world, run.trust_remote_code
+    # the template is also what `final` is written with
+    tokenizer = load_tokenizer(run.model, chat_template=run.chat_template, trust_remote_code=trusted)
+    settings, context = data_settings(recipe, run), context_of(run.model, trust_remote_code=trusted)
     watch.stage("reading the data")
-    settings = data_settings(recipe, run)
-    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
-    given, rounds = None, None
-    if run.data:
-        given = world.in_turn(lambda: prepare(_paths(run.data), tokenizer, settings=settings, said=watch.stage))
+
+    def read(sources: list[DataSource]) -> Prepared | None:
+        if not sources:
+            return None
+        return world.in_turn(lambda: prepare(_paths(sources), tokenizer, settings=settings, said=watch.stage))
+
+    given, rounds = read(run.data), None
     if recipe.schedule is not None:
         rounds = selfplay.planned(recipe, run, tokenizer, context=context, data=given)
     rows = (given or streaming.NOTHING_YET) if rounds is None else rounds.rows
-    unseen = None
-    if run.eval_data:
-        unseen = world.in_turn(lambda: prepare(_paths(run.eval_data), tokenizer, settings=settings, said=watch.stage))
+    unseen = read(run.eval_data)
     if rows.plain_text and tokenizer.chat_template is not None:
         watch.said(
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
@@ -135,19 +155,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said(note)
     refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
     clients = federation.steps_of(recipe, run, rows.rows, sharding.processes.data)
-    ready = Ready(recipe, run, directory, tokenizer, rows, unseen, rounds, context, sharding, clients)
-    with directory.held():  # only now: a run that is refused leaves nothing behind
-        if world.first:
-            check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
-        directory.write_settings(asked)
-        if given is not None:
-            directory.write("account.json", given.to_dict())
-        if clients is not None:
-            directory.write("clients.json", federation.account(clients))
-        if run.stream is not None:
-            with streaming.opened(run, tokenizer, settings, directory=directory, watch=watch) as arriving:
-                return _train(replace(ready, rows=arriving.first, arriving=arriving), watch)
-        return _train(ready, watch)
+    return Ready(recipe, run, directory, tokenizer, settings, given, rows, unseen, rounds, context, sharding, clients)
 
 
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
@@ -164,11 +172,7 @@ def _train(ready: Ready, watch: Watch) -> Result:
     """From prepared rows to the report."""
     recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
     world = ready.sharding.processes.world
-    others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
-    if (rule := recipe.update.merging) is not None and rule.base is not None:
-        others.append(fingerprint(rule.base))
-    others += federation.fingerprints(ready.clients)
-    same = identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
+    same = _identity(ready)
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
     rows = (ready.unseen or ready.rows).rows
@@ -203,13 +207,23 @@ def _train(ready: Ready, watch: Watch) -> Result:
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     summary["notes"] += told + federation.notes(session.steps) + regret
     if recipe.schedule is not None:
-        for told in selfplay.told_at_the_end(run.out, recipe.schedule.rounds, outcome.progress.seconds):
-            summary["notes"].append(told)
-            watch.said(told)
+        for note in selfplay.told_at_the_end(run.out, recipe.schedule.rounds, outcome.progress.seconds):
+            summary["notes"].append(note)
+            watch.said(note)
     shown = (prompts, before["answers"], sample())
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report
     return Result(run.out, report, interrupted=False, summary=summary)
+
+
+def _identity(ready: Ready) -> str:
+    """What must not change from a kill to the run that goes on: recipe, rows, and every model's files."""
+    recipe, run = ready.recipe, ready.run
+    others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
+    if (rule := recipe.update.merging) is not None and rule.base is not None:
+        others.append(fingerprint(rule.base))
+    others += federation.fingerprints(ready.clients)
+    return identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
 
 
 def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:

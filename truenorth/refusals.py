@@ -20,28 +20,26 @@ def adapts(run: Run) -> bool:
     return run.lora is not None or base_of_adapter(run.model) is not None
 
 
-def refuse_heads(recipe: Recipe, run: Run, sharding: Sharding) -> None:
-    """Raise SettingsError where the method's head, or its second module, would need a model that is shared out,
-    ModelError where a head of scores has no class that it could be loaded with."""
-    refuse_a_sharded_head(recipe, sharding)
-    if recipe.chase is not None and sharding.in_step:
-        raise SettingsError(
-            f"{recipe.method} trains two modules on one model, which every process must hold whole; it is held as "
-            f"{sharding.sizes}. Use --layout data."
-        )
+def refuse_unloadable(recipe: Recipe, run: Run) -> None:
+    """Raise ModelError where a head of scores has no class that it could be loaded with."""
     if recipe.objective.score_head is not None:
         check_classifier(config_of(run.model, trust_remote_code=run.trust_remote_code))
 
 
-def refuse_a_sharded_head(recipe: Recipe, sharding: Sharding) -> None:
-    """Raise SettingsError where the method's head would need states of a model that is shared out."""
+def refuse_parts_of_a_model(recipe: Recipe, sharding: Sharding) -> None:
+    """Raise SettingsError where the recipe needs the whole model in every process, and each holds a part of it."""
     objective = recipe.objective
-    if (objective.degree_head is not None or objective.score_head is not None) and sharding.in_step:
-        raise SettingsError(
-            f"{objective.name} trains a head on the model's states, and a model that is held as "
-            f"{sharding.sizes} hands none out. Use --layout data: every process holds the whole model, perhaps "
-            "with --lora."
-        )
+    whole = {
+        f"{objective.name} trains a head on the model's states": objective.degree_head or objective.score_head,
+        f"{recipe.method} trains two modules on one model": recipe.chase,
+        f"{recipe.method} plays rounds, whose prompts each process answers by itself": recipe.schedule,
+    }
+    for what, asked in whole.items():
+        if asked is not None and sharding.in_step:
+            raise SettingsError(
+                f"{what}: every process must hold the whole model, and it is held as {sharding.sizes}. Use --layout "
+                "data; where memory is short, with --lora."
+            )
 
 
 def refuse_update(recipe: Recipe, run: Run, sharding: Sharding) -> None:

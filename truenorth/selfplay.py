@@ -23,7 +23,6 @@ from .evaluate.progress import Watch
 from .judge import Asked
 from .models.references import Moving
 from .models.scored_references import without_copy
-from .models.sharding import Sharding
 from .online import pairs
 from .online.contents import Contents
 from .online.estimator import check_estimator, open_estimator
@@ -111,15 +110,6 @@ def check(recipe: Recipe, run: Run) -> None:
     if run.judge is not None:
         run.judge.check_place()
     check_estimator(recipe.objective.selection)
-
-
-def refuse_shards(recipe: Recipe, sharding: Sharding) -> None:
-    """Raise SettingsError where no process could answer a prompt: each holds a part of the model."""
-    if recipe.schedule is not None and sharding.in_step:
-        raise SettingsError(
-            f"{recipe.method} plays rounds, and a model that is held as {sharding.sizes} answers no prompt. Use "
-            "--layout data: every process holds the whole model, perhaps with --lora."
-        )
 
 
 def planned(

@@ -16,14 +16,11 @@ from truenorth import align
 from truenorth.data.loader import Steps
 from truenorth.data.packing import PackedBatch, by_version, pack
 from truenorth.data.tokens import TokenizedRow, TokenizedRows
-from truenorth.errors import SettingsError
 from truenorth.methods import recipe
 from truenorth.models.degrees import DegreeReader
 from truenorth.models.load import with_lora
 from truenorth.models.logprobs import backbone, unpack
 from truenorth.models.policy import Policy
-from truenorth.models.sharding import WHOLE, Sizes
-from truenorth.refusals import refuse_a_sharded_head
 from truenorth.session import player_of
 from truenorth.train import checkpoint
 from truenorth.train.checkpoint import Progress
@@ -173,14 +170,6 @@ def test_the_head_has_a_learning_rate_of_its_own_on_the_updates_schedule(tmp_pat
     policy, head = (group["lr"] for group in player.optimizer.param_groups)
     assert policy == pytest.approx(SPO.update.learning_rate_at(1, 6))
     assert head == pytest.approx(50 * policy)
-
-
-@pytest.mark.parametrize("sizes", [Sizes(shards=2), Sizes(slices=2)])
-def test_a_model_that_is_shared_out_is_refused(sizes: Sizes) -> None:
-    sharding = replace(WHOLE, sizes=sizes)
-    with pytest.raises(SettingsError, match=r"SPO trains a head .* held as 2 (shards|slices).* --layout data"):
-        refuse_a_sharded_head(SPO, sharding)
-    refuse_a_sharded_head(recipe("spo", gamma=0), sharding)
 
 
 def test_a_run_starts_as_theory_says_and_writes_its_model_without_the_head(tmp_path: Path) -> None:
