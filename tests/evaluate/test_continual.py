@@ -6,7 +6,7 @@ import pytest
 
 from truenorth.evaluate.continual import (
     Continual,
-    Fit,
+    Ratios,
     average,
     backward_transfer,
     forgetting,
@@ -56,7 +56,7 @@ def test_matrices_are_means_of_the_numbers_of_rows() -> None:
 def found() -> Continual:
     names = ("kind & warm", "tales", "reviews")
     ways = {"cofs": {"accuracy": R}, "joint": {"accuracy": [R[0], None, None, R[3]]}}
-    fits = (Fit((1.0,)), Fit((0.4, 0.6), 0.5, 0.6), Fit((0.2, 0.3, 0.5), 0.4, 0.5))
+    fits = (Ratios((1.0,)), Ratios((0.4, 0.6), 0.5, 0.6), Ratios((0.2, 0.3, 0.5), 0.4, 0.5))
     return Continual(names, fits, ways, dict.fromkeys(names, 10))
 
 

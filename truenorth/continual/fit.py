@@ -1,25 +1,16 @@
 """Ratios of adapters on the simplex, by which their sum has the least loss on what is remembered of all domains."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import torch
 
 from ..ascent import LEAST, climb
 from ..domains import Domains
+from ..evaluate.continual import Ratios
 from .scoring import Scored, Scorer
 
 POINTS = 21  # of the grid: steps of 0.05
 TRIES = 60  # mixtures that are looked at by gradient, at most
-
-
-@dataclass(frozen=True, slots=True)
-class Ratios:
-    """Ratios, and the mean over domains of the loss on memory, with them and with equal ones; None: not fitted."""
-
-    ratios: tuple[float, ...]
-    loss: float | None = None
-    at_equal: float | None = None
 
 
 def fitted(asked: Domains, scorer: Scorer, memories: Sequence[Scored]) -> Ratios:

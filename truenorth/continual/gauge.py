@@ -7,10 +7,11 @@ from pathlib import Path
 
 import torch
 
+from ..evaluate.continual import Ratios
 from ..judge import Asked
 from ..processes import Group
 from ..sweeps.points_file import add, resumed, short
-from .fit import Ratios, fitted
+from .fit import fitted
 from .memory import remembered
 from .mixture import Mixture
 from .plan import Planned, single

@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from .. import methods
-from ..evaluate.continual import Continual, Fit, matrices
+from ..evaluate.continual import Continual, Ratios, matrices
 from ..evaluate.continual_page import write_continual
 from ..evaluate.progress import Silent, Watch
 from ..job import Result, data_settings, start
@@ -21,7 +21,6 @@ from ..recipe import Recipe
 from ..run import Run
 from ..train.run_directory import RunDirectory, check_directory
 from . import memory
-from .fit import Ratios
 from .gauge import START, Gauge, Notebook, Numbers
 from .plan import Planned, check, planned
 from .rewards import Oracle, prompts_of
@@ -175,7 +174,7 @@ class _Sequence:
             small = {"rank": rank} | means
         return Continual(
             tuple(names),
-            tuple(Fit(fit.ratios, fit.loss, fit.at_equal) for fit in fits),
+            tuple(fits),
             {way: own for way, own in ways.items() if own},
             {name: len(found.rows) for name, found in self.plan.held_out.items()},
             small,

@@ -65,12 +65,12 @@ def _whole(matrix: Matrix) -> list[Row]:
 
 
 @dataclass(frozen=True, slots=True)
-class Fit:
-    """Ratios of the adapters after some domains, and the mean loss on memory; None: they were given."""
+class Ratios:
+    """Ratios of the first domains' adapters, and the mean over domains of the loss on memory that chose them."""
 
     ratios: tuple[float, ...]
-    loss: float | None = None
-    at_equal: float | None = None
+    loss: float | None = None  # nats per prompt; None: they were given, or there is one domain
+    at_equal: float | None = None  # with equal ratios
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class Continual:
     """What a run over domains found."""
 
     domains: tuple[str, ...]
-    fits: tuple[Fit, ...]  # after each domain
+    fits: tuple[Ratios, ...]  # after each domain
     ways: Mapping[str, Mapping[str, Matrix]] = field(default_factory=dict)  # way -> "accuracy", "reward" -> R
     counts: Mapping[str, int] = field(default_factory=dict)  # held-out rows of each domain
     compressed: Mapping[str, Any] | None = None  # rank, relative error, accuracy of each domain
@@ -92,7 +92,7 @@ class Continual:
     def read(cls, out: Path) -> Self:
         """Of a run directory."""
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-        fits = tuple(Fit(tuple(fit["ratios"]), fit["loss"], fit["at_equal"]) for fit in found["fits"])
+        fits = tuple(Ratios(tuple(fit["ratios"]), fit["loss"], fit["at_equal"]) for fit in found["fits"])
         return cls(tuple(found["domains"]), fits, found["ways"], found["counts"], found["compressed"])
 
 
