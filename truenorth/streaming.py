@@ -73,10 +73,10 @@ def check(recipe: Recipe, run: Run) -> None:
             f"{recipe.method} plays rounds, which make their own rows: --stream would not be read. Leave it out, or "
             "take a method that trains on rows of a file (`truenorth methods`)."
         )
-    if recipe.clients is not None or recipe.domains is not None:
+    if recipe.clients is not None:
         raise SettingsError(
-            f"{recipe.method} shares rows out among clients or domains before it begins, and those of a stream still "
-            "come. Train it on files: --data"
+            f"{recipe.method} shares rows out among clients before it begins, and those of a stream still come. Train "
+            "it on files: --data DATA ..."
         )
     if recipe.objective.demonstrations:
         raise SettingsError(
@@ -103,7 +103,7 @@ def _refuse_what_needs_a_length(recipe: Recipe) -> None:
     if update.warmup_share:
         raise SettingsError(
             f"the warm-up is to take {update.warmup_share:g} of a stream's steps, and nobody knows their number. Use "
-            " --set update.warmup_share=0 update.warmup_steps=100"
+            "--set update.warmup_share=0 update.warmup_steps=100"
         )
     for name, reference in recipe.references.items():
         if isinstance(reference, Cached):
