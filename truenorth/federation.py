@@ -7,7 +7,7 @@ from typing import Any
 from .data.owners import check_column, owners_of
 from .data.tokens import TokenizedRows
 from .errors import SettingsError
-from .models.sharding import Sharding
+from .models.sharding import Sharding, Sizes
 from .processes import Group
 from .recipe import Recipe
 from .run import Run
@@ -28,13 +28,27 @@ def check(recipe: Recipe, run: Run, sharding: Sharding) -> None:
         return
     if run.stream is not None:
         raise SettingsError("rows that come one by one lie with no clients: give --data, or leave `clients` out.")
-    if sharding.in_step:
-        raise SettingsError(
-            f"clients train apart, and a model that is held as {sharding.sizes} is trained by all processes together. "
-            "Use --layout data: every process holds the whole model, perhaps with --lora."
-        )
+    refuse_sizes(sharding.sizes)
     if recipe.clients.column is not None:
         check_column((source.path for source in run.data), recipe.clients.column)
+
+
+def refuse_sizes(sizes: Sizes) -> None:
+    """Raise SettingsError where a client would wait for others in the middle of its local step."""
+    if sizes.shards > 1 or sizes.slices > 1:
+        raise SettingsError(
+            f"clients train apart, and a model that is held as {sizes} is trained by all processes together. "
+            "Use --layout data: every process holds the whole model, perhaps with --lora."
+        )
+
+
+def refuse_processes(each_round: int, clients: int, processes: int) -> None:
+    """Raise SettingsError where a process would have no client."""
+    if each_round < processes:
+        raise SettingsError(
+            f"{each_round} of {clients} clients take part in a round, and {processes} processes would share them out: "
+            f"start at most {each_round}, or raise clients.participation."
+        )
 
 
 def steps_of(recipe: Recipe, run: Run, rows: TokenizedRows, group: Group) -> ClientSteps | None:
@@ -50,11 +64,7 @@ def steps_of(recipe: Recipe, run: Run, rows: TokenizedRows, group: Group) -> Cli
         clients = by_owner(owners_of(rows, [source.path for source in run.data], settings.column))
     length = (run.epochs, run.max_steps)
     steps = ClientSteps(rows, clients, settings, batch_size=run.batch_size, seed=run.seed, length=length)
-    if steps.each_round < group.size:
-        raise SettingsError(
-            f"{steps.each_round} of {len(clients)} clients take part in a round, and {group.size} processes would "
-            f"share them out: start at most {steps.each_round}, or raise clients.participation."
-        )
+    refuse_processes(steps.each_round, len(clients), group.size)
     return steps
 
 

@@ -9,6 +9,7 @@ from .errors import SettingsError
 from .settings import Settings
 
 if TYPE_CHECKING:
+    from .clients import Clients
     from .data.row_lengths import RowLengths
     from .evaluate.machines import Machine
     from .evaluate.plan import Plan
@@ -55,13 +56,36 @@ def check(planned: Planned, data: Sequence[object]) -> None:
 
 
 def planned_run(recipe: "Recipe", run: "Run", planned: Planned) -> "Plan":
-    """The plan of a run. Reads the model's configuration, and the tokenizer where rows come from files."""
+    """The plan of a run. Reads the model's configuration, and the tokenizer where rows come from files.
+
+    Raises SettingsError for what the run would refuse, and for clients that no data name.
+    """
+    from .chased import with_adapters
     from .evaluate.plan import plan
     from .evaluate.plan_memory import Question
 
+    run = with_adapters(recipe, run)
     machine, precision = _machine(run, planned)
-    rows = _rows(recipe, run, planned)
-    return plan(Question(recipe, run, precision, machine, planned.devices, planned.task_vector), rows)
+    if recipe.clients is not None:
+        _check_clients(recipe.clients, run, planned, gpu=machine.gpu)
+    rows, clients = _rows(recipe, run, planned)
+    return plan(Question(recipe, run, precision, machine, planned.devices, planned.task_vector, clients), rows)
+
+
+def _check_clients(clients: "Clients", run: "Run", planned: Planned, *, gpu: bool) -> None:
+    """Raise SettingsError where processes could not share the clients out, or nothing says how many there are."""
+    from .federation import refuse_processes, refuse_sizes
+    from .models.sharding import sizes_of
+    from .refusals import adapts
+
+    refuse_sizes(sizes_of(run, planned.devices, gpu=gpu, adapter=adapts(run)))
+    if clients.column is None:
+        refuse_processes(clients.taking_part(clients.dealt), clients.dealt, planned.devices)
+    elif planned.prompt_tokens is not None:
+        raise SettingsError(
+            f"how many clients the column {clients.column} names, only rows can tell: give --data in place of "
+            "--prompt-tokens, or say --set clients.count=N in place of clients.column."
+        )
 
 
 def _machine(run: "Run", planned: Planned) -> "tuple[Machine, Precision]":
@@ -83,16 +107,19 @@ def _machine(run: "Run", planned: Planned) -> "tuple[Machine, Precision]":
     return machine, precision
 
 
-def _rows(recipe: "Recipe", run: "Run", planned: Planned) -> "RowLengths":
+def _rows(recipe: "Recipe", run: "Run", planned: Planned) -> "tuple[RowLengths, int]":
+    """The rows, and the clients that take part in a round; 0 where there are none."""
     from .data.row_lengths import RowLengths
+
+    asked = recipe.clients
+    dealt = 0 if asked is None else asked.taking_part(asked.dealt)
 
     if planned.prompt_tokens is not None and planned.answer_tokens is not None:
         length, limit = planned.prompt_tokens + planned.answer_tokens, run.max_length
         if length > limit:
             raise SettingsError(f"prompt and answer have {length} tokens, max_length is {limit}. Raise --max-length.")
-        return RowLengths.alike(
-            planned.rows, prompt=planned.prompt_tokens, response=planned.answer_tokens, candidates=planned.answers
-        )
+        made = (planned.prompt_tokens, planned.answer_tokens)
+        return RowLengths.alike(planned.rows, prompt=made[0], response=made[1], candidates=planned.answers), dealt
     from .data.prepare import prepare
     from .job import data_settings
     from .models.load import load_tokenizer
@@ -101,4 +128,12 @@ def _rows(recipe: "Recipe", run: "Run", planned: Planned) -> "RowLengths":
     if run.chat_template is not None:
         tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")
     sources = [(source.path, source.share) for source in run.data]
-    return RowLengths.of(prepare(sources, tokenizer, settings=data_settings(recipe, run)).rows)
+    rows = prepare(sources, tokenizer, settings=data_settings(recipe, run)).rows
+    if asked is not None and asked.column is not None:
+        from .data.owners import owners_of
+        from .federation import refuse_processes
+
+        clients = len(set(owners_of(rows, [path for path, _ in sources], asked.column)))
+        dealt = asked.taking_part(clients)
+        refuse_processes(dealt, clients, planned.devices)
+    return RowLengths.of(rows), dealt

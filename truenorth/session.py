@@ -38,6 +38,7 @@ from .recipe import Recipe
 from .run import Run
 from .train.budget import find_budget, sentence_of
 from .train.checkpoint import Progress
+from .train.federated import bytes_in_rounds
 from .train.first_step import FirstStep, check_first_step
 from .train.step import Player
 from .train.trial import MemoryTrial
@@ -269,8 +270,10 @@ def _budget(
     sharding, model = start.sharding, start.policy.model
     trained = [p for player in players for p in player.parameters]
     shapes = [local(p).shape for p in trained]
+    state = state_bytes(recipe.update, shapes, shared=sharding.sizes.shards > 1)
     later: dict[Part, int] = {
-        "optimizer": state_bytes(recipe.update, shapes, shared=sharding.sizes.shards > 1),
+        "optimizer": state,
+        "clients": bytes_in_rounds(steps, shapes, state=state, group=start.sharding.processes.data),
         "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
     }

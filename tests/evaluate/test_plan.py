@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.tiny import SHARING, rows_of, tiny_directory, tiny_model
+from truenorth.clients import Clients
 from truenorth.data.packing import pack
 from truenorth.data.row_lengths import RowLengths
 from truenorth.data.tokens import TokenizedRows
@@ -269,3 +270,44 @@ def test_what_cannot_be_planned_is_refused(config: str, given: dict[str, object]
 
     with pytest.raises(SettingsError, match=message):
         plan_command("dpo", {"model": config, "measure": "0", **given}, sets=[], as_json=True)
+
+
+def rounds(question: Question, *, clients: int, **settings: object) -> Question:
+    return replace(question, recipe=recipe("dpo").replace(clients=Clients(**settings)), clients=clients)
+
+
+def test_clients_of_several_local_steps_take_the_servers_copies_and_two_sums_of_gradients(config: str) -> None:
+    memory = Memory(rounds(asked(config), clients=10, local_steps=5))
+    parts, weights = memory.resident, 4 * memory.parameters[1]
+    assert parts["clients"] == weights + parts["optimizer"] + 2 * weights
+    alone = Memory(rounds(asked(config), clients=1, local_steps=5)).resident
+    assert alone["clients"] == parts["clients"] - weights  # no other client's gradients wait
+    adapter = Memory(rounds(asked(config, lora=LoRA(rank=2)), clients=10, local_steps=5))
+    assert adapter.resident["clients"] == adapter.resident["optimizer"] + 3 * 4 * adapter.parameters[1]
+
+
+def test_clients_of_one_local_step_take_the_mean_gradient_and_a_single_one_nothing(config: str) -> None:
+    memory = Memory(rounds(asked(config), clients=2, local_steps=1))
+    assert memory.resident["clients"] == 4 * memory.parameters[1]
+    assert Memory(rounds(asked(config), clients=1, local_steps=1)).resident["clients"] == 0
+    assert Memory(asked(config)).resident["clients"] == 0
+
+
+def test_a_round_has_the_tokens_of_all_local_steps_of_its_clients(config: str) -> None:
+    one, many = (plan(rounds(asked(config), clients=n, local_steps=k), ROWS) for n, k in ((1, 1), (6, 4)))
+    assert many.tokens_per_step == 24 * one.tokens_per_step
+    assert many.tokens == one.tokens
+    assert any("6 clients take part" in note for note in many.notes)
+
+
+def test_two_adapters_that_chase_each_other_take_all_but_the_base_twice(config: str) -> None:
+    one = asked(config, lora=LoRA(rank=2), tokens_per_micro_batch=100)
+    single, both = plan(one, ROWS), plan(replace(one, recipe=recipe("ofs_dpo")), ROWS)
+    adapter = 4 * single.trained
+    assert both.trained == 2 * single.trained
+    assert both.parts["weights"] == single.parts["weights"] + adapter
+    assert both.parts["gradients"] == 2 * single.parts["gradients"]
+    moments = 2 * 4 * both.trained  # of AdamW, beside a count of steps for each tensor
+    assert both.parts["optimizer"] == pytest.approx(moments, rel=0.05)
+    assert both.parts["activations"] == pytest.approx(2 * single.parts["activations"], rel=0.15)
+    assert both.flops == pytest.approx(2 * single.flops, rel=0.01)

@@ -16,13 +16,16 @@ from truenorth.data.loader import Steps
 from truenorth.data.packing import PackedBatch
 from truenorth.data.tokens import TokenizedRows
 from truenorth.methods.dpo import DPO
+from truenorth.models.memory import Ledger
 from truenorth.models.policy import Policy
 from truenorth.optim.hfac import HFac
+from truenorth.optim.state_size import state_bytes
 from truenorth.optim.update import SGDM, AdamW, RMSprop, Update
+from truenorth.processes import ALONE
 from truenorth.recipe import Objective
 from truenorth.train.checkpoint import Progress
 from truenorth.train.client_steps import Client, ClientSteps
-from truenorth.train.federated import FederatedRounds, Work, federated_round
+from truenorth.train.federated import FederatedRounds, Server, Work, bytes_held, bytes_in_rounds, federated_round
 from truenorth.train.loop import Plan, train
 from truenorth.train.step import NotFinite, Player, Scores, train_step
 from truenorth.types import Candidates
@@ -242,3 +245,36 @@ def test_the_loop_with_one_client_of_one_step_ends_with_the_bits_of_the_centrali
         ends.append([p.detach() for p in player.parameters])
     assert federated.count == 6
     assert all(torch.equal(a, b) for a, b in zip(*ends, strict=True))
+
+
+@pytest.mark.parametrize("update", [AdamW(), RMSprop(), SGDM()], ids=["adamw", "rmsprop", "sgdm"])
+def test_what_is_counted_of_the_server_is_what_it_keeps(update: Update) -> None:
+    player = learner(update)
+    federated_round(player, [work([[0, 1]])], {"initial": reference()})
+    shapes = [p.shape for p in player.parameters]
+    weights, state = 4 * sum(shape.numel() for shape in shapes), state_bytes(update, shapes)
+    ledger = Ledger(vocabulary=0)
+    ledger.own("weights", player.parameters)
+    with ledger:
+        server = Server(player, moved=True)
+        kept = sum(ledger.live.values()) - ledger.live["weights"]
+    server.put_back_weights()
+    assert kept == bytes_held(5, 1, trained=weights, state=state) - weights  # and the sum of a client's gradients
+    assert bytes_held(5, 3, trained=weights, state=state) == kept + 2 * weights
+
+
+def test_each_process_counts_its_own_clients() -> None:
+    rows = TokenizedRows.of(rows_of([(5, (4, 3))] * 8))
+    clients = [Client(str(n), np.arange(2 * n, 2 * n + 2)) for n in range(4)]
+    shapes = [torch.Size([3, 5])]
+    found = [
+        bytes_in_rounds(
+            ClientSteps(rows, clients, Clients(local_steps=steps, participation=share), batch_size=2, seed=0),
+            shapes,
+            state=7,
+            group=ALONE,
+        )
+        for steps, share in ((1, 0.25), (1, 1.0), (2, 0.25), (2, 1.0))
+    ]
+    assert found == [0, 60, 60 + 7 + 60, 60 + 7 + 60 + 60]
+    assert bytes_in_rounds(Steps(rows, 2), shapes, state=7, group=ALONE) == 0

@@ -67,7 +67,8 @@ def plan(asked: Question, rows: RowLengths) -> Plan:
     largest = _largest(memory, rows, limit)
     wanted = max(asked.run.tokens_per_micro_batch or min(USUAL, max(largest, longest)), longest)
     parts, found, shape = memory.at(rows, wanted)
-    per_step = asked.run.batch_size * float(rows.totals.mean())
+    prompts = asked.run.batch_size * asked.local_steps * max(1, asked.clients)
+    per_step = prompts * float(rows.totals.mean())
     own = per_step / memory.ranks / shape.tokens
     flops, seconds, waiting = _time(asked, memory, found, micro_batches=own, tokens=shape.tokens)
     return Plan(
@@ -138,6 +139,13 @@ def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fit
     """What is worth knowing, and what to change where it does not fit."""
     if not found.shared:
         yield "This architecture cannot share prompts: rows are padded."
+    if asked.clients:
+        yield (
+            f"A step is a round: {asked.clients:,} clients take part in it, each with {asked.local_steps} local steps "
+            f"of {asked.run.batch_size} prompts, or of all of its rows where it has fewer."
+        )
+    if asked.recipe.chase is not None:
+        yield "Two adapters chase each other: every micro-batch goes through both, and both are counted."
     if any(isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values()):
         yield "References are computed once before the first step; that pass is not in the step's time."
     if fits:
@@ -177,11 +185,11 @@ def _changes(asked: Question, memory: Memory) -> Iterator[tuple[str, Callable[[Q
         yield "--gradient-checkpointing", run(gradient_checkpointing=True)
     if any(isinstance(r, STAYING) for r in asked.recipe.references.values()) and memory.resident["references"]:
         yield "--reference cached", cached
-    if asked.count > 1 and memory.sizes.shards == 1 and memory.sizes.slices == 1:
+    if asked.count > 1 and memory.sizes.shards == 1 and memory.sizes.slices == 1 and not asked.clients:
         yield "--layout fsdp", run(layout="fsdp")
     if memory.sizes.shards >= NVLINK_GPUS and memory.sizes.slices == 1:
         yield f"--layout fsdp --tensor-size {NVLINK_GPUS}", run(layout="fsdp", tensor_size=NVLINK_GPUS)
-    if memory.adapter is None and asked.count > 1:
+    if memory.adapter is None and asked.count > 1 and not asked.clients:
         yield "--lora 16 --layout fsdp", run(lora=LoRA(rank=16), layout="fsdp")
     elif memory.adapter is None:
         yield "--lora 16", run(lora=LoRA(rank=16))

@@ -23,6 +23,7 @@ from ..models.storage import LINEAR
 from ..optim.state_size import state_bytes, task_bytes
 from ..recipe import Recipe
 from ..run import Run
+from ..train.federated import bytes_held
 from ..train.resident import resident_memory
 from .machines import Machine
 
@@ -44,6 +45,12 @@ class Question:
     machine: Machine
     count: int  # processes, one to a GPU
     task_vector: bool = False  # merging keeps SFT minus base beside the policy
+    clients: int = 0  # that take part in a federated round; 0: there are none
+
+    @property
+    def local_steps(self) -> int:
+        """Of a client in a round; without clients a step is one."""
+        return 1 if self.recipe.clients is None else self.recipe.clients.local_steps
 
 
 class Memory:
@@ -56,10 +63,12 @@ class Memory:
         self.sizes = sizes_of(run, asked.count, gpu=asked.machine.gpu, adapter=self.adapter is not None)
         check_slices(config, self.sizes)
         trusted, gpu = run.trust_remote_code, asked.machine.gpu
-        how = Asked(asked.precision, self.adapter, run.gradient_checkpointing, gpu, trusted)
+        twin = asked.recipe.chase is not None
+        how = Asked(asked.precision, self.adapter, run.gradient_checkpointing, gpu, twin, trusted)
         self.rehearsal = Rehearsal(sliced(config, self.sizes.slices), how)
         self.ranks = self.sizes.replicas * self.sizes.shards  # that train on different rows
-        self.prompts = math.ceil(run.batch_size / self.ranks)  # per step
+        # per step; a client's local steps are one process's
+        self.prompts = run.batch_size if asked.clients else math.ceil(run.batch_size / self.ranks)
 
     def at(self, rows: RowLengths, budget: int) -> tuple[dict[Part, int], Found, Shape]:
         """The parts with micro-batches of up to `budget` tokens, what was counted, and the largest micro-batch."""
@@ -79,7 +88,7 @@ class Memory:
     def parameters(self) -> tuple[int, int]:
         """How many the whole model has, and how many of them are trained."""
         whole = self.rehearsal if self.sizes.slices == 1 else Rehearsal(self.config, self.rehearsal.asked)
-        return sum(p.numel() for p in whole.model.parameters()), sum(p.numel() for p in whole.trained)
+        return sum(p.numel() for p in whole.parameters), sum(p.numel() for p in whole.trained)
 
     @cached_property
     def resident(self) -> dict[Part, int]:
@@ -90,14 +99,16 @@ class Memory:
         half = self.asked.precision == "bfloat16"
         moving = [r for r in recipe.references.values() if isinstance(r, Moving)]
         trained = [p.shape for p in self.rehearsal.trained]
+        state, entries = state_bytes(recipe.update, trained), sum(shape.numel() for shape in trained)
+        clients = math.ceil(self.asked.clients / self.ranks)
         return {
             "process": CONTEXT if machine.gpu else resident_memory() + COMPUTING,
             "references": frozen
             + sum(self._other(path) for path in others)
             + sum(size_of_follower(self.rehearsal.model, r, half=half) for r in moving),
-            "optimizer": state_bytes(recipe.update, trained),
-            "task vector": task_bytes(recipe.update, trained)
-            or self.asked.task_vector * 4 * sum(shape.numel() for shape in trained),
+            "optimizer": state,
+            "task vector": task_bytes(recipe.update, trained) or self.asked.task_vector * 4 * entries,
+            "clients": bytes_held(self.asked.local_steps, clients, trained=4 * entries, state=state) if clients else 0,
             "gathered": self._gathered(),
         }
 

@@ -14,6 +14,7 @@ MEANS = {
     "task vector": "SFT minus base, for merging",
     "optimizer": "its state",
     "gradients": "at the peak of a step",
+    "clients": "the server's weights and state, sums of gradients",
     "gathered": "layers that FSDP has whole at a moment",
     "half copies": "bfloat16 copies of float32 weights, for the products",
     "activations": "kept for the backward pass",

@@ -21,6 +21,7 @@ Part = Literal[
     "task vector",  # of merging: SFT minus base
     "optimizer",  # its state
     "gradients",
+    "clients",  # federated rounds: the server's weights and state while clients move them, sums of gradients
     "gathered",  # layers that FSDP has whole at a moment
     "half copies",  # bfloat16 copies of float32 weights, which autocast makes and the backward pass needs
     "activations",

@@ -46,6 +46,7 @@ class Asked:
     adapter: Adapter | None = None  # None: all weights
     checkpointing: bool = False
     gpu: bool = False  # its kernels keep keys and values once and in bfloat16
+    twin: bool = False  # a second adapter on the same frozen base, trained on the same micro-batches
     trust_remote_code: bool = False
 
 
@@ -120,10 +121,18 @@ class Rehearsal:
         with self._mode:
             self.model = model.to_empty(device="cpu")
             base_of(model).tie_weights()
+            self.models = [self.model, *([_twin(self.model)] if asked.twin else [])]
+            if self.shared:
+                base_of(self.models[-1]).set_attn_implementation(NAME)  # a config is copied as it was made
+
+    @property
+    def parameters(self) -> list[nn.Parameter]:
+        """Of the policy and its twin, each once."""
+        return list(dict.fromkeys(p for model in self.models for p in model.parameters()))
 
     @property
     def trained(self) -> list[nn.Parameter]:
-        return [p for p in self.model.parameters() if p.requires_grad]
+        return [p for p in self.parameters if p.requires_grad]
 
     @property
     def weights(self) -> int:
@@ -146,21 +155,20 @@ class Rehearsal:
 
     def _run(self, shape: Shape, accumulated: bool) -> Found:
         vocabulary = self.config.get_text_config().vocab_size
-        for parameter in self.model.parameters():
+        for parameter in self.parameters:
             parameter.grad = None
-        with self._mode, counting(list(self.model.parameters()), vocabulary=vocabulary) as ledger:
+        with self._mode, counting(self.parameters, vocabulary=vocabulary) as ledger:
             with torch.no_grad():
-                self._log_probs(shape)
+                self._log_probs(self.model, shape)
             forward = ledger.flops
             if accumulated:
                 for parameter in self.trained:
                     parameter.grad = torch.empty_like(parameter)
                     ledger.own("gradients", [parameter.grad])
-            self._log_probs(shape).sum().backward()
+            torch.stack([self._log_probs(model, shape).sum() for model in self.models]).sum().backward()
         attention = 4 * shape.pairs * self._attention_width if self.shared else 0
-        both = (
-            ledger.flops - forward + (3.5 + self.asked.checkpointing) * attention
-        )  # backward: five products, not two
+        passes = len(self.models) * (3.5 + self.asked.checkpointing)  # backward: five products, not two
+        both = ledger.flops - forward + passes * attention
         return Found(ledger.peak, forward + attention, round(both), self.shared)
 
     @property
@@ -170,7 +178,7 @@ class Rehearsal:
         width = getattr(text, "head_dim", None) or text.hidden_size // text.num_attention_heads
         return text.num_hidden_layers * text.num_attention_heads * width
 
-    def _log_probs(self, shape: Shape) -> Tensor:
+    def _log_probs(self, model: Model, shape: Shape) -> Tensor:
         """[N] nats, the first of what `Scorer.token_scores` gives."""
         size = (1, shape.tokens) if self.shared else (shape.sequences, shape.longest)
         inputs: dict[str, Any] = {"input_ids": torch.zeros(size, dtype=torch.int64), "use_cache": False}
@@ -179,9 +187,16 @@ class Rehearsal:
             positions = torch.zeros(size, dtype=torch.int64)
             inputs |= {"attention_mask": mask, "position_ids": positions, "rehearsed": (shape, self.asked)}
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=self.asked.precision == "bfloat16"):
-            hidden = backbone(self.model)(**inputs).last_hidden_state.flatten(0, 1)
+            hidden = backbone(model)(**inputs).last_hidden_state.flatten(0, 1)
             places = torch.zeros(shape.targets, dtype=torch.int64)
-            return head_of(base_of(self.model)).token_log_probs(hidden[places], places)
+            return head_of(base_of(model)).token_log_probs(hidden[places], places)
+
+
+def _twin(model: Model) -> Model:
+    """As `twin.twin_of` copies a model, of tensors without contents: what is trained is its own."""
+    held = [*model.parameters(), *model.buffers()]
+    own = {id(x): nn.Parameter(torch.empty_like(x)) if x.requires_grad else x for x in held}
+    return copy.deepcopy(model, own)
 
 
 def _bytes(model: nn.Module) -> int:

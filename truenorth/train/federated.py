@@ -4,7 +4,7 @@ The momentum is the server's alone. Clients step with it as it is at the round's
 """
 
 import math
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -93,6 +93,25 @@ def federated_round(
         player.optimizer.step()
     player.optimizer.zero_grad(set_to_none=True)
     return _taken([one for part in group.gather(found) for one in part], norm.cpu())
+
+
+def bytes_held(local_steps: int, clients: int, *, trained: int, state: int) -> int:
+    """Bytes that a round holds in the passes of a process's `clients`, beside what a step has: `trained` of weights
+    that are trained and their `state` in the optimizer.
+
+    The mean of the clients before, and where they take several steps the server's weights and state, and the sum of a
+    client's own gradients.
+    """
+    mean = trained * (clients > 1)
+    return mean if local_steps == 1 else mean + trained + state + trained
+
+
+def bytes_in_rounds(steps: object, shapes: Iterable[torch.Size], *, state: int, group: Group) -> int:
+    """`bytes_held` of a run whose trained parameters, float32, have these shapes; 0 where it has no clients."""
+    if not isinstance(steps, ClientSteps):
+        return 0
+    clients = math.ceil(steps.each_round / group.size)
+    return bytes_held(steps.settings.local_steps, clients, trained=4 * sum(s.numel() for s in shapes), state=state)
 
 
 def _local(
