@@ -20,7 +20,7 @@ NORMS = (  # arm, role, name, colour, line
     ("OFS-DPO, alpha 0.5, speeds 0.9", "slow", "slow, alpha 0.5, speeds 0.9", BLUE, ":"),
 )
 SHARES = {"fast": "share", "slow": "other share"}
-WINDOW = 5  # steps whose accuracies are averaged
+WINDOW = 5  # steps that are averaged
 
 
 def draw(found: Found, *, rate: str, turn: int) -> None:
@@ -63,8 +63,9 @@ def _norms(axes: Any, found: Found) -> None:
         steps, values = curve(found, part="few", arm=arm, name=f"norm {role}")
         axes.plot(steps, smooth(values, 4), line, color=colour, label=name)
     axes.set_yscale("log")
+    axes.set_ylim(bottom=0.004)  # room for the legend
     axes.set_title("gradient norm, 32 pairs", loc="left", color=INK, fontsize=10)
-    axes.legend(frameon=False, labelcolor=INK, fontsize=8)
+    axes.legend(frameon=False, labelcolor=INK, fontsize=8, loc="lower left")
 
 
 def _shares(axes: Any, found: Found) -> None:
@@ -76,8 +77,8 @@ def _shares(axes: Any, found: Found) -> None:
 
 def _stream(axes: Any, found: Found, rate: str, turn: int) -> None:
     for arm, colour in (("DPO", INK), ("OFS-DPO", RUST)):
-        steps, values = curve(found, part="stream", arm=arm, name="accuracy", rate=rate)
+        steps, values = curve(found, part="stream", arm=arm, name="loss", rate=rate)
         axes.plot(steps, smooth(values), color=colour, label=arm)
     axes.axvline(turn, color=INK, linewidth=0.8, linestyle=":")
-    axes.set_title("online accuracy, stream", loc="left", color=INK, fontsize=10)
+    axes.set_title("online loss of a stream, nats", loc="left", color=INK, fontsize=10)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8)
