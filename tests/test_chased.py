@@ -11,12 +11,16 @@ from safetensors.torch import load_file
 
 from tests.many import launch
 from tests.test_session import write_pairs
-from tests.tiny import tiny_directory
-from truenorth import align
+from tests.tiny import tiny_directory, tiny_model
+from truenorth import align, chased
+from truenorth.data.tokens import TokenizedRows
 from truenorth.errors import NumericsError, SettingsError
 from truenorth.methods import recipe
 from truenorth.models.load import load_model
+from truenorth.models.policy import Policy
 from truenorth.recipe import Recipe
+from truenorth.session import Session
+from truenorth.train.chasing import Standing
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 4}
 RATE = 1e-2
@@ -122,6 +126,26 @@ def test_the_better_module_on_held_out_rows_is_deployed_if_wanted(model: str, pa
     assert after["player-1/loss/base"] == pytest.approx(0.693, abs=0.01)
     with pytest.raises(SettingsError, match="give --eval-data"):
         align(chase, model=model, data=pairs, out=tmp_path / "none", **QUICK)
+
+
+@pytest.mark.parametrize("better", [0, 1])
+@pytest.mark.parametrize("fast", [0, 1])
+def test_best_is_the_lower_held_out_loss_whoever_is_fast(
+    better: int, fast: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = (Policy.of(tiny_model(), "float32") for _ in range(2))
+    rows: Any = TokenizedRows.of([])
+    both: Any = {"players": ["first", "second"], "held_out": rows, "held_out_references": {}, "references": {}}
+    session = Session(policy=first, twin=second, steps=None, budget=1, stored_in=torch.float32, **both)  # pyright: ignore
+    losses = [{"loss/base": float(place != better)} for place in (0, 1)]
+    monkeypatch.setattr(chased, "each_held_out", lambda *_, **__: losses)
+    found, [said] = chased.settled(session, asked(deployed="best"), Standing(fast=fast))
+    assert found.policy is (first, second)[better]
+    assert found.twin is (second, first)[better]
+    assert found.players[0] == ("first", "second")[better]
+    assert ("first", "second")[better] in said
+    found, _ = chased.settled(session, asked(deployed="fast"), Standing(fast=fast))
+    assert found.policy is (first, second)[fast]
 
 
 def test_all_weights_are_refused_with_the_way_out(model: str, pairs: str, tmp_path: Path) -> None:
