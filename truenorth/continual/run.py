@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from .. import methods
-from ..evaluate.continual import Continual, Ratios, matrices
+from ..evaluate.continual import FILE, SUM, Continual, Ratios, matrices
 from ..evaluate.continual_page import write_continual
 from ..evaluate.progress import Silent, Watch
 from ..job import Result, data_settings, start
@@ -27,7 +27,6 @@ from .rewards import Oracle, prompts_of
 from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
-SUM = "cofs"  # the way that the run is for: the fitted sum of the domains' adapters
 LITTLE = 0.05  # a ratio below it leaves a domain out
 NUMBERS, COMPRESSED = "measured.jsonl", "compressed"
 
@@ -106,7 +105,7 @@ class _Sequence:
                 gauge = self._gauge([stage.adapter])
                 self.numbers.of(f"{way} {stage.after}", lambda gauge=gauge: gauge.measure(self._everywhere([1.0])))
         found = self._found(fits)
-        self.directory.write("continual.json", found.to_dict())
+        self.directory.write(FILE, found.to_dict())
         if self.directory.writes:
             write_continual(self.directory.out)
         self.world.wait()

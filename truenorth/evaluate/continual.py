@@ -20,6 +20,7 @@ from typing import Any, Self
 Row = Sequence[float]
 Matrix = Sequence[Row | None]  # [T + 1] rows of [T]; None: it was not there then, as a model of all domains at once
 FILE = "continual.json"
+SUM = "cofs"  # the way that a run is for: the sum of the domains' adapters, by fitted or given ratios
 
 
 def average(matrix: Matrix) -> float:

@@ -10,12 +10,12 @@ from matplotlib.patches import Rectangle
 
 from ..files import write_text
 from ..train.evidence import percent, short
-from .continual import FILE, Continual, Matrix, summary
+from .continual import FILE, SUM, Continual, Matrix, summary
 from .page import environment
 from .plots import STAND_INS, WIDTH, drawing
 
 TITLES = {  # way -> what the page calls it, and what it is
-    "cofs": ("Sum of adapters", "an adapter for each domain, their sum by fitted or given ratios"),
+    SUM: ("Sum of adapters", "an adapter for each domain, their sum by fitted or given ratios"),
     "average": ("Plain average", "the same adapters, each with the same ratio"),
     "routing": ("Routing by name", "each domain by its own adapter: the name of the domain must be known"),
     "sequential": ("Sequential", "one adapter trained on from domain to domain"),
@@ -29,7 +29,7 @@ SUMS = {
     "forward_transfer": "Forward transfer",
 }
 HIGH, LEFT, TOP = 34, 96, 24  # CSS pixels: of a cell, for the names of rows, for those of columns
-NARROWEST = 60  # a cell
+NARROWEST, EDGE = 60, 8  # a cell; what is left free at the right and below
 
 
 def is_continual(run_directory: Path) -> bool:
@@ -64,7 +64,7 @@ def render(found: Continual, reports: Sequence[str]) -> str:
 def headline(found: Continual) -> str:
     """What was kept of all domains, in a sentence."""
     names = f"{', '.join(found.domains[:-1])} and {found.domains[-1]}"
-    if (matrix := found.ways.get("cofs", {}).get("accuracy")) is None:
+    if (matrix := found.ways.get(SUM, {}).get("accuracy")) is None:
         return f"{names} in one adapter"
     sums = summary(matrix)
     lost = sums["forgetting"]
@@ -109,10 +109,15 @@ def heat_map(matrix: Matrix, domains: Sequence[str], measure: str, ends: tuple[f
     """R as an `<svg>` element: a row after each domain, a column for each; darker is better."""
     names = ["before", *(f"after {name}" for name in domains)]
     rows = [(name, row) for name, row in zip(names, matrix, strict=True) if row is not None]
-    size = (max(WIDTH, LEFT + NARROWEST * len(domains) + 8), TOP + HIGH * len(rows) + 8)
     said = "; ".join(f"{name}: {', '.join(_say(measure, value) for value in row)}" for name, row in rows)
     label = f"{measure} of {', '.join(domains)}. {said}."
-    return drawing(partial(_draw, rows, domains, measure, ends, size), f"{measure} {said}", label, size)
+    draw = partial(_draw, rows, domains, measure, ends)
+    return drawing(draw, f"{measure} {said}", label, _size(len(rows), len(domains)))
+
+
+def _size(rows: int, columns: int) -> tuple[int, int]:
+    """Width and height of a heat map in CSS pixels."""
+    return max(WIDTH, LEFT + NARROWEST * columns + EDGE), TOP + HIGH * rows + EDGE
 
 
 def _draw(
@@ -120,14 +125,13 @@ def _draw(
     domains: Sequence[str],
     measure: str,
     ends: tuple[float, float],
-    size: tuple[int, int],
     figure: Figure,
 ) -> None:
-    axes = figure.add_axes((0, 0, 1, 1))
-    axes.set_xlim(0, size[0])
-    axes.set_ylim(size[1], 0)
+    axes, (width, height) = figure.add_axes((0, 0, 1, 1)), _size(len(rows), len(domains))
+    axes.set_xlim(0, width)
+    axes.set_ylim(height, 0)
     axes.set_axis_off()
-    wide = (size[0] - LEFT - 8) / len(domains)
+    wide = (width - LEFT - EDGE) / len(domains)
     for column, name in enumerate(domains):
         place = LEFT + wide * (column + 0.5), TOP - 8
         axes.text(*place, _fitting(name, 10), ha="center", color=STAND_INS["muted"])
