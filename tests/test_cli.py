@@ -189,7 +189,7 @@ def test_both_lengths_of_a_run_are_refused() -> None:
         ("bta=1", "exo has no setting bta. Did you mean beta?"),
         ("update.learnin_rate=1", "update.learnin_rate. Did you mean learning_rate?"),
         ("updat.decay=linear", "there is no updat. Did you mean update? There are method, objective, references"),
-        ("schedule.round=2", "Did you mean rounds? Allowed: kind, rounds, prompts, epochs"),
+        ("schedule.round=2", "Did you mean rounds? Allowed: kind, rounds, compared, prompts, epochs"),
         ("run.lora.rnk=3", "run.lora.rnk. Did you mean rank?"),
         ("run.batchsize=3", "run.batchsize. Did you mean batch_size?"),
         ("batch_size=3", "give it as --batch-size"),
@@ -226,6 +226,10 @@ def test_a_wrong_flag_value_is_said_of_the_flag() -> None:
 
 def test_what_train_lacks_is_named() -> None:
     assert "train needs --data and --out" in refusal("train", "exo", "--model", "m")
+    rounds = refusal("train", "xpo", "--model", "m", "--prompts", "p.jsonl", "--out", "o")
+    assert "For instance: truenorth train online_dpo --model my-sft --prompts prompts.jsonl --judge" in rounds
+    idle = refusal("train", "exo", "--model", "m", "--data", "d", "--out", "o", "--stream-idle", "3")
+    assert "--stream-idle, and no stream: give --stream FILE" in idle
 
 
 def test_a_setting_given_as_a_flag_is_pointed_to_set() -> None:

@@ -26,7 +26,7 @@ class Chase(Settings):
     )
     deployed: Literal["fast", "best"] = setting(
         "fast",
-        "module that is the result: the fast role's at the end, or the better one on held-out rows",
+        "the result: the fast role's at the end, or the better on held-out rows",
         source="ours",
     )
     stop_at_margin: PositiveFloat | None = setting(

@@ -44,6 +44,11 @@ def fields_in(module: str, kind: str = "") -> list[str]:
     return list(dict.fromkeys(names))
 
 
+def _may_be_settings(node: ast.ClassDef) -> bool:
+    """Not of dataclasses, which are decorated, and of typed dictionaries."""
+    return not node.decorator_list and "TypedDict" not in map(ast.unparse, node.bases)
+
+
 @lru_cache
 def _classes_in(module: str) -> dict[str, ast.ClassDef]:
     """The classes in a file, and in the files beside it that it imports from."""
@@ -54,7 +59,7 @@ def _classes_in(module: str) -> dict[str, ast.ClassDef]:
     for node in ast.parse(Path(spec.origin).read_text(encoding="utf-8")).body:
         if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
             classes |= _classes_in(f"{module.rpartition('.')[0]}.{node.module}")
-        elif isinstance(node, ast.ClassDef) and "TypedDict" not in map(ast.unparse, node.bases):
+        elif isinstance(node, ast.ClassDef) and _may_be_settings(node):
             classes[node.name] = node
     return classes
 

@@ -46,15 +46,13 @@ class Rounds(Settings):
     )
     prompts: PositiveInt | Literal["all", "batch", "share"] = setting(
         "all",
-        "prompts of a round, taken in turn; batch: as many as a step has; share: all in all rounds",
+        "of a round, in turn; batch: a step's; share: all of them in all rounds",
         source="ours",
     )
     epochs: int = setting(1, "passes over the rows of a round", source="ours", ge=1)
     k: int = setting(2, "answers drawn to each prompt", source="ours", ge=1)
     max_new_tokens: int = setting(128, "most tokens of an answer", source="ours", ge=1)
-    temperature: float = setting(
-        1.0, "of the draws; 1: the policy itself, 0: its likeliest tokens", source="ours", ge=0
-    )
+    temperature: float = setting(1.0, "of the draws; 0 takes the likeliest tokens", source="ours", ge=0)
     top_p: float = setting(1.0, "keep the likeliest tokens up to this share; 1: all", source="ours", gt=0, le=1)
     pairing: Literal["best_vs_each", "best_vs_worst", "all_pairs"] = setting(
         "best_vs_worst", "which answers make a pair, for a method of pairs", source="ours"

@@ -42,7 +42,10 @@ def short_paper(paper: str) -> str:
 
 def asks(method: Mapping[str, Any]) -> str:
     """What a method learns from, in words: rows, or in rounds prompts of which it makes them."""
-    return "prompts and a judge" if method["rounds"] else needs(method["needs"])
+    rounds = method["rounds"]
+    if rounds is None:
+        return needs(method["needs"])
+    return ("prompts" if rounds["from"] == "prompts" else needs(method["needs"])) + " and a judge" * rounds["judge"]
 
 
 def needs(of: Mapping[str, Any]) -> str:
@@ -131,4 +134,6 @@ def shown(value: object) -> str:
         return f"{value:g}"
     if isinstance(value, list):
         return f"[{', '.join(map(shown, value))}]"
+    if isinstance(value, dict):  # a part as it comes
+        return str(value.get("kind", value))
     return "none" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,10 +14,10 @@ from typing import Any
 
 from ..domains import Domains
 from ..recipe import Recipe
-from . import ofs_dpo
+from .ofs_dpo import recipe as recipe_of_domains
 
 
 def recipe(*, learning_rate: float = 1e-5, **settings: Any) -> Recipe:
     """COFS-DPO; `settings` are those of `OFSDPO`."""
-    own = ofs_dpo.recipe(learning_rate=learning_rate, **settings)
+    own = recipe_of_domains(learning_rate=learning_rate, **settings)
     return own.replace(method="cofs_dpo", domains=Domains())

@@ -26,7 +26,7 @@ def contract_of(recipe: "Recipe", module: ModuleType) -> dict[str, Any]:
     return text | {
         "year": year_of(text["paper"]),
         "needs": needs_of(objective),
-        "rounds": recipe.schedule is not None,
+        "rounds": rounds_of(recipe),
         "settings": table(type(objective)) + update_of(recipe, text["recipe"]) + timing_of(recipe),
     }
 
@@ -49,7 +49,7 @@ def of_sum(recipe: "Recipe", parts: Sequence[tuple[float, Mapping[str, Any]]]) -
         "recipe": f"ours: the references of all parts; the update of {names[0]}. {parts[0][1]['recipe']}",
         "differs": "\n".join(f"{part['name']}: {part['differs']}" for _, part in parts),
         "needs": needs_of(recipe.objective),
-        "rounds": recipe.schedule is not None,
+        "rounds": rounds_of(recipe),
         "settings": rows + update_of(recipe, parts[0][1]["recipe"]) + timing_of(recipe),
     }
 
@@ -78,6 +78,13 @@ def timing_of(recipe: "Recipe") -> list[dict[str, Any]]:
 
 def _times(weight: float, what: str) -> str:
     return what if weight == 1 else f"{weight:g} * {what}"
+
+
+def rounds_of(recipe: "Recipe") -> dict[str, Any] | None:
+    """What rounds of self-play begin from, rows or prompts, and whether they ask a judge; None: there are none."""
+    if recipe.schedule is None:
+        return None
+    return {"from": "rows" if recipe.schedule.from_rows else "prompts", "judge": recipe.asks_a_judge}
 
 
 def needs_of(objective: "Objective") -> dict[str, Any]:

@@ -44,7 +44,7 @@ class SAIL(Objective):
 
     beta: float = setting(0.1, "inverse temperature; larger stays nearer to the reference", source="code", gt=0)
     which: Literal["ddp", "dpp", "dpr"] = setting(
-        "ddp", "the policy labels the data's pairs, labels pairs of its own, or a judge labels those", source="ours"
+        "ddp", "the policy labels the data's pairs, or its own, or a judge its own", source="ours"
     )
     share: float | None = setting(
         None,

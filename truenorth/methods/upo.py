@@ -43,7 +43,7 @@ class UPO(Objective):
     nll: float = setting(0.1, "weight of the chosen answer's likelihood, per token", source="ours", ge=0)
     alpha_share: float = setting(1.0, "of a pair's alpha; 0: every label is believed", source="ours", ge=0, le=1)
     estimator: str | None = setting(
-        None, "a judge of `truenorth train` with dropout, whose runs say how sure it is; must be given", source="ours"
+        None, "folder of a judge trained with dropout, which says how sure it is; must be given", source="ours"
     )
     runs: int = setting(10, "of the estimator, each with other units left out", source="paper", ge=1)
     estimated: float = setting(0.25, "share of the pairs that the estimator is asked about", source="code", gt=0, le=1)
