@@ -1,20 +1,19 @@
 """What needs the whole model in every process is refused where each holds a part of it."""
 
-from dataclasses import replace
-
 import pytest
 
 from truenorth.errors import SettingsError
 from truenorth.methods import recipe
-from truenorth.models.sharding import WHOLE, Sizes
+from truenorth.models.sharding import Sizes
 from truenorth.refusals import refuse_parts_of_a_model
 
-SHARDED, SLICED = (replace(WHOLE, sizes=sizes) for sizes in (Sizes(shards=2), Sizes(slices=2)))
+WHOLE, SHARDED, SLICED = Sizes(replicas=2), Sizes(shards=2), Sizes(slices=2)
 NEEDS_THE_WHOLE = {
     "spo": "SPO trains a head",
     "reward": "trains a head",
     "ofs_dpo": "ofs_dpo trains two modules",
     "online_dpo": "online_dpo plays rounds",
+    "fedda": "fedda trains clients apart",
 }
 
 

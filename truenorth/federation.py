@@ -7,7 +7,6 @@ from typing import Any
 from .data.owners import check_column, owners_of
 from .data.tokens import TokenizedRows
 from .errors import SettingsError
-from .models.sharding import Sharding, Sizes
 from .processes import Group
 from .recipe import Recipe
 from .run import Run
@@ -21,25 +20,10 @@ from .train.step import Player
 SEVERAL = 3  # clients that a sentence names
 
 
-def check(recipe: Recipe, run: Run, sharding: Sharding) -> None:
-    """Raise SettingsError where a client would wait for others in the middle of its local step, DataError where the
-    data have no column that names clients. Before their rows are tokenised."""
-    if recipe.clients is None:
-        return
-    if run.stream is not None:
-        raise SettingsError("rows that come one by one lie with no clients: give --data, or leave `clients` out.")
-    refuse_sizes(sharding.sizes)
-    if recipe.clients.column is not None:
+def check(recipe: Recipe, run: Run) -> None:
+    """Raise DataError where the data have no column that names clients, before their rows are tokenised."""
+    if recipe.clients is not None and recipe.clients.column is not None:
         check_column((source.path for source in run.data), recipe.clients.column)
-
-
-def refuse_sizes(sizes: Sizes) -> None:
-    """Raise SettingsError where a client would wait for others in the middle of its local step."""
-    if sizes.shards > 1 or sizes.slices > 1:
-        raise SettingsError(
-            f"clients train apart, and a model that is held as {sizes} is trained by all processes together. "
-            "Use --layout data: every process holds the whole model, perhaps with --lora."
-        )
 
 
 def refuse_processes(each_round: int, clients: int, processes: int) -> None:

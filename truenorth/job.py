@@ -103,14 +103,14 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
-    refuse_parts_of_a_model(recipe, sharding)
+    refuse_parts_of_a_model(recipe, sharding.sizes)
     refuse_unloadable(recipe, run)
-    federation.check(recipe, run, sharding)
+    federation.check(recipe, run)
     refuse_update(recipe, run, sharding)
     check_references(
         recipe.references,
         run.model,
-        cut_adapter=sharding.in_step and adapts(run),
+        cut_adapter=sharding.sizes.in_step and adapts(run),
         trust_remote_code=run.trust_remote_code,
     )
     ready = _prepared(recipe, run, directory, sharding=sharding, watch=watch)

@@ -63,22 +63,22 @@ def planned_run(recipe: "Recipe", run: "Run", planned: Planned) -> "Plan":
     from .chased import with_adapters
     from .evaluate.plan import plan
     from .evaluate.plan_memory import Question
+    from .models.sharding import sizes_of
+    from .refusals import adapts, refuse_parts_of_a_model
 
     run = with_adapters(recipe, run)
     machine, precision = _machine(run, planned)
     if recipe.clients is not None:
-        _check_clients(recipe.clients, run, planned, gpu=machine.gpu)
+        refuse_parts_of_a_model(recipe, sizes_of(run, planned.devices, gpu=machine.gpu, adapter=adapts(run)))
+        _check_clients(recipe.clients, planned)
     rows, clients = _rows(recipe, run, planned)
     return plan(Question(recipe, run, precision, machine, planned.devices, planned.task_vector, clients), rows)
 
 
-def _check_clients(clients: "Clients", run: "Run", planned: Planned, *, gpu: bool) -> None:
+def _check_clients(clients: "Clients", planned: Planned) -> None:
     """Raise SettingsError where processes could not share the clients out, or nothing says how many there are."""
-    from .federation import refuse_processes, refuse_sizes
-    from .models.sharding import sizes_of
-    from .refusals import adapts
+    from .federation import refuse_processes
 
-    refuse_sizes(sizes_of(run, planned.devices, gpu=gpu, adapter=adapts(run)))
     if clients.column is None:
         refuse_processes(clients.taking_part(clients.dealt), clients.dealt, planned.devices)
     elif planned.prompt_tokens is not None:
@@ -124,9 +124,7 @@ def _rows(recipe: "Recipe", run: "Run", planned: Planned) -> "tuple[RowLengths, 
     from .job import data_settings
     from .models.load import load_tokenizer
 
-    tokenizer = load_tokenizer(run.model, trust_remote_code=run.trust_remote_code)
-    if run.chat_template is not None:
-        tokenizer.chat_template = run.chat_template.read_text(encoding="utf-8")
+    tokenizer = load_tokenizer(run.model, chat_template=run.chat_template, trust_remote_code=run.trust_remote_code)
     sources = [(source.path, source.share) for source in run.data]
     rows = prepare(sources, tokenizer, settings=data_settings(recipe, run)).rows
     if asked is not None and asked.column is not None:

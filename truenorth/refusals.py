@@ -7,7 +7,7 @@ from .errors import SettingsError
 from .models.classifier import check_classifier
 from .models.load import config_of
 from .models.origin import base_of_adapter
-from .models.sharding import Sharding
+from .models.sharding import Sharding, Sizes
 from .models.task_vector import check_base, check_shapes
 from .optim.kernels import require_compiler
 from .optim.update import NEEDS_ROWS
@@ -26,18 +26,19 @@ def refuse_unloadable(recipe: Recipe, run: Run) -> None:
         check_classifier(config_of(run.model, trust_remote_code=run.trust_remote_code))
 
 
-def refuse_parts_of_a_model(recipe: Recipe, sharding: Sharding) -> None:
+def refuse_parts_of_a_model(recipe: Recipe, sizes: Sizes) -> None:
     """Raise SettingsError where the recipe needs the whole model in every process, and each holds a part of it."""
     objective = recipe.objective
     whole = {
         f"{objective.name} trains a head on the model's states": objective.degree_head or objective.score_head,
         f"{recipe.method} trains two modules on one model": recipe.chase,
         f"{recipe.method} plays rounds, whose prompts each process answers by itself": recipe.schedule,
+        f"{recipe.method} trains clients apart from each other": recipe.clients,
     }
     for what, asked in whole.items():
-        if asked is not None and sharding.in_step:
+        if asked is not None and sizes.in_step:
             raise SettingsError(
-                f"{what}: every process must hold the whole model, and it is held as {sharding.sizes}. Use --layout "
+                f"{what}: every process must hold the whole model, and it is held as {sizes}. Use --layout "
                 "data; where memory is short, with --lora."
             )
 

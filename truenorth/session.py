@@ -279,7 +279,7 @@ def _budget(
     }
     vocabulary = base_of(model).config.get_text_config().vocab_size
     trial = MemoryTrial(
-        players, steps, list(dict.fromkeys([*model.parameters(), *trained])), vocabulary, later, sharding.in_step
+        players, steps, list(dict.fromkeys([*model.parameters(), *trained])), vocabulary, later, sharding.sizes.in_step
     )
     longest = int(steps.rows.lengths[steps.used()].max())
     budget = find_budget(

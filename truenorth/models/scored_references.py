@@ -224,7 +224,7 @@ def without_copy(policy: Policy, asked: Measures = NOTHING) -> Live | None:
 
 def _copy(start: Start, *, half: bool) -> Policy:
     """A second model like the policy as it is now, its linear layers in bfloat16 if `half`."""
-    if start.sharding.in_step:  # what is sharded cannot be copied
+    if start.sharding.sizes.in_step:  # what is sharded cannot be copied
         return _other(start.path, start, half=half)
     frozen = frozen_copy(start.policy.model, half=half)  # its own config: attention is chosen per config
     return Policy(frozen, start.policy.scorer.on(frozen), start.precision, start.policy.native)

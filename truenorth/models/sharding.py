@@ -63,6 +63,11 @@ class Sizes:
         named = {"replicas": self.replicas, "shards": self.shards, "slices": self.slices}
         return " x ".join(f"{size} {name}" for name, size in named.items() if size > 1) or "1 process"
 
+    @property
+    def in_step(self) -> bool:
+        """Whether a forward pass of one process waits for others."""
+        return self.shards > 1 or self.slices > 1
+
 
 def sizes_of(asked: Asked, count: int, *, gpu: bool, adapter: bool) -> Sizes:
     """The mesh that `count` processes form. Raises SettingsError where the sizes do not divide or fit the layout.
@@ -194,11 +199,6 @@ class Sharding:
             if size > FITTING * torch.cuda.mem_get_info()[0]:
                 return model
         return model.to(device)  # pyright: ignore[reportArgumentType, reportReturnType]  -- annotated wrongly there
-
-    @property
-    def in_step(self) -> bool:
-        """Whether a forward pass of one process waits for others."""
-        return self.sizes.shards > 1 or self.sizes.slices > 1
 
 
 def _styles(model: PreTrainedModel) -> dict[str, str]:
