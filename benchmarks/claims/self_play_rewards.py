@@ -42,14 +42,14 @@ class Bench:
         """Tune the learning rate of each family, then run every seed at it."""
         self.start()
         for arm in ARMS:
-            if arm.name in {family(one) for one in arms}:
+            if arm.name in {family(one.name) for one in arms}:
                 for rate in self.rates:
                     self.run(replace(arm, steps=SHORT), rate, TUNED_BY)
         rates = chosen(read(self.file))
         for seed in seeds:
             for arm in arms:
                 if seed in arm.seeds:
-                    self.run(arm, rates[family(arm)], seed)
+                    self.run(arm, rates[family(arm.name)], seed)
 
     def start(self) -> None:
         """Measure the start, which all runs share, on both lists of prompts."""

@@ -38,10 +38,10 @@ def at_rate(arm: Arm, rate: float) -> Arm:
     return replace(arm, update=update(rate))
 
 
-def family(arm: Arm) -> str:
+def family(name: str) -> str:
     """The arm whose learning rate this one takes."""
-    name = arm.name.partition(",")[0]
-    return "MPO" if name == "MPO-RT" else name
+    first = name.partition(",")[0]
+    return "MPO" if first == "MPO-RT" else first
 
 
 def looks(steps: int) -> set[int]:

@@ -14,7 +14,7 @@ KEYS = ("arm", "rate", "seed", "step")
 NUMBERS = ("reward", "kl", "entropy", "distinct", "off")
 HEADER = (*KEYS, *NUMBERS)
 START = "SFT model"  # whose line all runs begin with
-LEVELS = (0.5, 1.0, 1.5, 2.0)  # nats of KL at which methods are compared
+LEVELS = (0.5, 0.75, 1.0, 1.2, 2.0)  # nats of KL at which methods are compared
 PRICE = 0.25  # rewards per nat, by which rates are chosen, here as elsewhere
 Point = dict[str, float]
 Found = dict[tuple[str, float, int], dict[int, Point]]  # by arm, rate and seed; then by step
@@ -40,10 +40,10 @@ def chosen(found: Found) -> dict[str, float]:
 
 
 def runs_of(found: Found, arm: str) -> dict[int, dict[int, Point]]:
-    """Seed -> step -> point, of the seeds that are no tuning; step 0 is the start."""
-    start = found[START, 0.0, 1]
-    runs = {seed: points for (name, _, seed), points in sorted(found.items()) if name == arm and seed != TUNED_BY}
-    return {seed: start | points for seed, points in runs.items()}
+    """Seed -> step -> point, at the rate that was chosen, of the seeds that are no tuning; step 0 is the start."""
+    start, rate = found[START, 0.0, 1], chosen(found).get(family(arm))
+    runs = {seed: points for (name, its, seed), points in sorted(found.items()) if (name, its) == (arm, rate)}
+    return {seed: start | points for seed, points in runs.items() if seed != TUNED_BY}
 
 
 def places(points: dict[int, Point], number: str = "reward") -> list[Place]:
@@ -76,13 +76,13 @@ def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
         yield f"Reward less that of {other} at equal KL, same seed", differences(found, other)
     yield "Entropy at equal KL", levels(found, entropies_at, ".1f")
     yield "At the end", ends(found)
-    yield "On the way", [line for arm in LONGER for line in way(found, arm.name)]
+    yield "On the way", [line for arm in LONGER if runs_of(found, arm.name) for line in way(found, arm.name)]
 
 
 def tuning(found: Found) -> list[str]:
-    tried = sorted({rate for _, rate, seed in found if seed == TUNED_BY})
+    tried = sorted({rate for arm, rate, seed in found if seed == TUNED_BY and arm != START})
     lines = head(["run", *(f"{rate:g}" for rate in tried)])
-    for arm in (arm for arm in ARMS if family(arm) == arm.name):
+    for arm in (arm for arm in ARMS if family(arm.name) == arm.name):
         runs = [found.get((arm.name, rate, TUNED_BY), {}) for rate in tried]
         best = [max((p["reward"] - PRICE * p["kl"] for p in run.values()), default=float("nan")) for run in runs]
         lines.append(row([arm.name, *(f"{value:.3f}" for value in best)]))
@@ -91,7 +91,7 @@ def tuning(found: Found) -> list[str]:
 
 def levels(found: Found, of: At, form: str = ".3f") -> list[str]:
     lines = head(["run", *(f"{kl:g} nats" for kl in LEVELS)])
-    for arm in ARMS:
+    for arm in (arm for arm in ARMS if runs_of(found, arm.name)):
         lines.append(row([arm.name, *(said([*of(found, arm.name, kl).values()], form) for kl in LEVELS)]))
     return lines
 
@@ -99,7 +99,7 @@ def levels(found: Found, of: At, form: str = ".3f") -> list[str]:
 def differences(found: Found, other: str) -> list[str]:
     lines = head(["run", *(f"{kl:g} nats" for kl in LEVELS)])
     for arm in ARMS:
-        if arm.name != other:
+        if arm.name != other and runs_of(found, arm.name):
             cells = list[str]()
             for kl in LEVELS:
                 ours, theirs = rewards_at(found, arm.name, kl), rewards_at(found, other, kl)

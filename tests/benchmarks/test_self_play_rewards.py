@@ -42,16 +42,18 @@ FOUND: Found = {
     ("MPO", 0.2, TUNED_BY): {10: point(1, 0.7), 20: point(4, 0.9)},  # 0.45 and -0.1
     ("MPO", 0.2, 1): {40: point(1, 0.8, 14)},
     ("MPO", 0.2, 2): {40: point(0.4, 0.3, 16)},
+    ("MPO", 0.1, 3): {40: point(0.5, 0.9)},  # at another rate
+    ("online DPO", 0.1, TUNED_BY): {20: point(1, 0.4)},
     ("online DPO", 0.1, 1): {40: point(2, 0.8, 12)},
     ("online DPO", 0.1, 2): {40: point(2, 0.6, 12)},
 }
 
 
 def test_a_rate_is_chosen_by_its_best_point_less_the_price_of_its_kl() -> None:
-    assert chosen(FOUND) == {"MPO": 0.2}
+    assert chosen(FOUND) == {"MPO": 0.2, "online DPO": 0.1}
 
 
-def test_a_seed_that_never_went_so_far_has_no_reward_there() -> None:
+def test_a_seed_that_never_went_so_far_has_no_reward_there_nor_has_another_rate() -> None:
     assert rewards_at(FOUND, "MPO", 0.5) == {1: pytest.approx(0.4)}  # half start, half its only look
     assert rewards_at(FOUND, "online DPO", 0.5) == {1: pytest.approx(0.2), 2: pytest.approx(0.15)}
 
@@ -94,4 +96,4 @@ def test_the_file_gives_back_what_was_written(tmp_path: Path) -> None:
 def test_every_run_has_a_name_of_its_own_and_a_rate_to_take() -> None:
     arms = [*ARMS, *LONGER]
     assert len({arm.name for arm in arms}) == len(arms)
-    assert {family(arm) for arm in arms} <= {arm.name for arm in ARMS}
+    assert {family(arm.name) for arm in arms} <= {arm.name for arm in ARMS}
