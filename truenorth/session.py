@@ -23,7 +23,7 @@ from .models.memory import Part
 from .models.modes import evaluating, set_training
 from .models.origin import base_of_adapter
 from .models.policy import Policy, Precision, fast_precision
-from .models.references import STARTS_AS_POLICY
+from .models.references import starts_as_policy
 from .models.scored_references import Scores, Start, bytes_beside, follow, score_references
 from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
@@ -185,9 +185,7 @@ def load_policy(run: Run) -> tuple[Model, torch.dtype]:
 
 def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
     """The step-0 check, where all references are the policy's own start. Its first prompts are enough."""
-    if not all(
-        isinstance(r, STARTS_AS_POLICY) and getattr(r, "path", None) is None for r in recipe.references.values()
-    ):
+    if not all(map(starts_as_policy, recipe.references.values())):
         return None
     with session.evaluating():
         batch, precision = session.first_batch(), session.policy.precision

@@ -11,7 +11,7 @@ from ..data.loader import batches
 from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..models.policy import Policy, fast_precision
-from ..models.references import Cached, Frozen, Moving, Reference
+from ..models.references import Frozen, Reference, starts_as_policy
 from ..models.scored_references import Scores, Start, score_references
 from ..processes import ALONE
 from ..recipe import Recipe
@@ -83,8 +83,7 @@ def at_start(reference: Reference) -> Reference:
 
     In the same batches: where the policy is its start still, its log-ratios are 0 to the bit.
     """
-    own = isinstance(reference, Moving) or (isinstance(reference, Cached) and reference.path is None)
-    return Frozen() if own else reference
+    return Frozen() if starts_as_policy(reference) else reference
 
 
 def _remembering(scores: Scores) -> Scores:

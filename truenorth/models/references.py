@@ -72,7 +72,15 @@ class Moving(Reference):
 
 
 COMPUTED_BEFORE = (Cached, Soup)  # the first step: no model of theirs is there while training
-STARTS_AS_POLICY = (Frozen, Cached, Moving)  # unless they name another model
+
+
+def starts_as_policy(reference: Reference) -> bool:
+    """Whether it is the policy itself before the first step.
+
+    >>> starts_as_policy(Cached()), starts_as_policy(Cached(path="other"))
+    (True, False)
+    """
+    return isinstance(reference, Frozen | Moving) or (isinstance(reference, Cached) and reference.path is None)
 
 
 def refuse_repeated(references: Mapping[str, Reference], start: str) -> None:
