@@ -170,16 +170,19 @@ def _run(run: Mapping[str, Any], given: Given) -> Run:
     needed = ("model", "out") if own else ("model", "data", "out")
     missing = [f"--{flags[name].name}" for name in needed if not run.get(name)]
     if missing:
+        rounds = run.get("prompts") and not run.get("data")
+        method, rows = "dpo", "--data pairs.jsonl"
+        if rounds:
+            method, rows = "online_dpo", "--prompts prompts.jsonl --judge my.judges:reward"
         raise SettingsError(
             f"train needs {' and '.join(missing)}: "
             + "; ".join(f"{flag} {flags[flag[2:]].metavar}" for flag in missing)
-            + (
-                ", or --judge where answers to --prompts are the rows"
-                if run.get("prompts") and not run.get("data")
-                else ""
-            )
-            + ". For instance: truenorth train dpo --model my-sft --data pairs.jsonl --out runs/dpo"
+            + (", or --judge where answers to --prompts are the rows" if rounds else "")
+            + f". For instance: truenorth train {method} --model my-sft {rows} --out runs/{method}"
         )
+    stream = run.get("stream")
+    if isinstance(stream, Mapping) and not stream.get("path"):
+        raise SettingsError("a stream's settings are given, such as --stream-idle, and no stream: give --stream FILE.")
     try:
         return Run(**run)
     except SettingsError as error:
