@@ -27,7 +27,7 @@ from .rewards import Oracle, prompts_of
 from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
-LITTLE = 0.05  # a ratio below it leaves a domain out
+LITTLE = 0.1  # a ratio below it all but leaves a domain out
 NUMBERS, COMPRESSED = "measured.jsonl", "compressed"
 
 
@@ -129,8 +129,8 @@ class _Sequence:
         left = [name for name, ratio in zip(names, fit.ratios, strict=False) if ratio < LITTLE]
         if left and fit.loss is not None and fit.at_equal is not None:
             self.watch.said(
-                f"The fit leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.4g} in place of "
-                f"{fit.at_equal:.4g} with equal ratios. Where that is little, margins are still small and the loss is "
+                f"The fit all but leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.5f} in place of "
+                f"{fit.at_equal:.5f} with equal ratios. Where that is little, margins are still small and the loss is "
                 "nearly linear in the ratios: train for longer, or give --set domains.ratios=[...]."
             )
         self.watch.stage("measuring every domain")
