@@ -27,7 +27,7 @@ from .rewards import Oracle, prompts_of
 from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
-LITTLE = 0.1  # a ratio below it all but leaves a domain out
+LITTLE = 0.25  # of an equal share: a ratio below it all but leaves a domain out
 NUMBERS, COMPRESSED = "measured.jsonl", "compressed"
 
 
@@ -126,7 +126,7 @@ class _Sequence:
         fit = _ratios(self.numbers.of(f"fit {count}", lambda: _numbers(gauge.fit())))
         if count > 1:
             self.watch.said(f"Ratios of {', '.join(names[:count])}: {', '.join(f'{r:.3g}' for r in fit.ratios)}.")
-        left = [name for name, ratio in zip(names, fit.ratios, strict=False) if ratio < LITTLE]
+        left = [name for name, ratio in zip(names, fit.ratios, strict=False) if ratio < LITTLE / count]
         if left and fit.loss is not None and fit.at_equal is not None:
             self.watch.said(
                 f"The fit all but leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.5f} in place of "
