@@ -81,11 +81,11 @@ def align(
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
+    run = chased.with_adapters(recipe, run)
     if recipe.domains is not None:  # a run for each
         from .continual.run import train_domains
 
         return train_domains(recipe, run, resume=resume, watch=watch or Silent())
-    run = chased.with_adapters(recipe, run)
     streaming.check(recipe, run)
     with joined() as world:
         return _start(recipe, run, world, resume=resume, watch=watch if watch and world.first else Silent())
