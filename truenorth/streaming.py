@@ -195,7 +195,7 @@ class Arriving:
                 with held_as(self.players, self._snapshots.read(step)):
                     fixed[step] = losses()
         fixed[steps] = losses()  # as it is now
-        return Hindsight(scored, [online[step] for step in scored], fixed)
+        return Hindsight(scored, [online[step] for step in scored], fixed, taken=steps)
 
     def _rows_of(self, wanted: Sequence[int]) -> Mapping[int, TokenizedRows]:
         """The rows of these steps, 1-based, read from the copy again."""

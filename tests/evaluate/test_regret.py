@@ -22,6 +22,12 @@ def test_steps_that_were_not_scored_count_as_the_mean_of_those_that_were() -> No
     assert found.regret() == [1.0 * 2 / 1, 1.0 * 10 / 2]
 
 
+def test_the_sentence_is_of_all_steps_where_the_last_was_not_scored() -> None:
+    seen = Hindsight([1, 3], [3.0, 2.0], {0: [2.0, 1.0]}, taken=4)
+    assert "Over 4 steps, 2 of them scored" in seen.sentence()
+    assert "a regret of 4 nats, 1 a step" in seen.sentence()  # 1 nat in each
+
+
 @given(LOSSES, st.lists(LOSSES, min_size=1, max_size=4), LOSSES)
 def test_another_snapshot_never_makes_the_regret_smaller(
     online: list[float], fixed: list[list[float]], more: list[float]

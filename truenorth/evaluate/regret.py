@@ -25,6 +25,7 @@ class Hindsight:
     steps: Sequence[int]  # [N] 1-based, growing
     online: Sequence[float]  # [N] nats per prompt: of each step's rows, before they were trained on
     fixed: Mapping[int, Sequence[float]]  # snapshot's steps -> [N] the same rows' under it
+    taken: int = 0  # steps in all; 0: as many as the last of these
 
     def regret(self) -> list[float]:
         """[N] nats per prompt, summed over the steps so far: online loss minus that of the snapshot that is best for
@@ -57,7 +58,8 @@ class Hindsight:
 
     def sentence(self) -> str:
         """The regret in words."""
-        last, regret, best = self.steps[-1], self.regret()[-1], self.best()
+        last, best = self.taken or self.steps[-1], self.best()
+        regret = self.regret()[-1] * last / self.steps[-1]
         n, scored = len(self.steps), "" if len(self.steps) == last else f", {len(self.steps):,} of them scored"
         online, fixed = sum(self.online) / n, sum(self.fixed[best]) / n
         return (
