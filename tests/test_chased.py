@@ -67,8 +67,10 @@ def test_alpha_zero_is_dpo_at_both_rates_to_the_bit(model: str, pairs: str, tmp_
 
 
 def test_equal_rates_keep_equal_starts_equal(model: str, pairs: str, tmp_path: Path) -> None:
-    align(asked(speed_ratio=1.0, interval=2), model=model, data=pairs, out=tmp_path / "run", **QUICK)
+    result = align(asked(speed_ratio=1.0, interval=2), model=model, data=pairs, out=tmp_path / "run", **QUICK)
     assert same(weights(tmp_path / "run" / "final"), weights(tmp_path / "run" / "other"))
+    held = sum(tensor.numel() for tensor in load_file(Path(model) / "model.safetensors").values())
+    assert result.summary["parameters"] == held + result.summary["trainable_parameters"]  # the base is held once
     assert {line["chase/gap"] for line in records(tmp_path / "run")} == {0.0}
 
 

@@ -116,7 +116,8 @@ def summarise(
     """summary.json: what the run says of itself at its end. `before` and `after` hold the held-out metrics."""
     weights, names, titles, papers = zip(*methods.credits_of(recipe), strict=True)
     papers = [paper for paper in dict.fromkeys(papers) if paper]
-    parameters = list(session.policy.model.parameters())
+    models = [session.policy.model] + ([session.twin.model] if session.twin is not None else [])
+    parameters = list({p: None for model in models for p in model.parameters()})  # frozen ones are held once
     return {
         "method": _summed(weights, names),
         "methods": list(names),
