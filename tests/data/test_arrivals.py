@@ -151,9 +151,7 @@ def test_lines_that_only_begin_like_the_copy_are_new(
     assert b"".join(all_lines(followed(path="-"))) == b"one\ntwo\n" + more
 
 
-def test_lines_longer_than_a_piece_come_whole(
-    followed: Opened, tmp_path: Path
-) -> None:
+def test_lines_longer_than_a_piece_come_whole(followed: Opened, tmp_path: Path) -> None:
     long = b"x" * 300_000 + b"\n"
     (tmp_path / "rows.jsonl").write_bytes(long + b"one\n" + long)
     assert all_lines(followed()) == [long, b"one\n", long]
