@@ -1,16 +1,13 @@
 """Draw docs/fast-slow.svg: gradients that fade and those that do not, and a stream whose preference turns."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from fast_slow_points import Found
-from matplotlib.figure import Figure
+from pictures import INK, frame, picture
 
-PICTURE = Path(__file__).parents[2] / "docs" / "fast-slow.svg"
-GREEN, RUST, BLUE, INK, GRID = "#1f6f5c", "#b4552d", "#2f6db5", "#57606a", "#d0d7de"
+GREEN, RUST, BLUE = "#1f6f5c", "#b4552d", "#2f6db5"
 NORMS = (  # arm, role, name, colour, line
     ("DPO", "fast", "DPO", INK, "-"),
     ("OFS-DPO", "fast", "fast, alpha 0.1", RUST, "-"),
@@ -25,18 +22,14 @@ WINDOW = 5  # steps that are averaged
 
 def draw(found: Found, *, rate: str, turn: int) -> None:
     """`rate` and `turn` are of the stream: the learning rate that is drawn, and the step after which it turns."""
-    with mpl.rc_context({"svg.hashsalt": "fast-slow", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(8.6, 3.4))
+    with picture("fast-slow", height=3.4) as figure:
         axes = [figure.add_axes((left, 0.16, 0.26, 0.72)) for left in (0.06, 0.395, 0.73)]
         _norms(axes[0], found)
         _shares(axes[1], found)
         _stream(axes[2], found, rate, turn)
         for one in axes:
-            one.tick_params(length=0, colors=INK)
-            one.grid(axis="y", color=GRID, linewidth=0.8)
-            one.spines[["top", "left", "right"]].set_visible(False)
+            frame(one)
             one.set_xlabel("step", color=INK)
-        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
 
 
 def curve(found: Found, *, part: str, arm: str, name: str, rate: str | None = None) -> tuple[list[int], list[float]]:

@@ -1,17 +1,14 @@
 """Draw docs/exo-frontier.svg: the frontiers of EXO and DPO, and how their policies differ from the optimum."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from frontier_tables import Found
-from matplotlib.figure import Figure
 from measured import Optimum
+from pictures import INK, frame, picture
 
-PICTURE = Path(__file__).parents[2] / "docs" / "exo-frontier.svg"
-EXO, DPO, INK, GRID = "#1f6f5c", "#b4552d", "#57606a", "#d0d7de"
+EXO, DPO = "#1f6f5c", "#b4552d"
 LINES = {  # arm -> name, colour, line
     ("exo_rw", 8): ("EXO-rw, 8 answers", EXO, "-"),
     ("dpo_rw", 8): ("DPO-rw, 8 answers", DPO, "-"),
@@ -22,16 +19,12 @@ MIDDLE = 0.5  # the beta of the second panel
 
 
 def draw(found: Found) -> None:
-    with mpl.rc_context({"svg.hashsalt": "exo-frontier", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(8.6, 3.6))
+    with picture("exo-frontier", height=3.6) as figure:
         left, right = figure.add_axes((0.06, 0.15, 0.5, 0.75)), figure.add_axes((0.66, 0.15, 0.32, 0.75))
         _frontiers(left, found)
         _ratios(right, found)
         for axes in (left, right):
-            axes.tick_params(length=0, colors=INK)
-            axes.grid(axis="y", color=GRID, linewidth=0.8)
-            axes.spines[["top", "left", "right"]].set_visible(False)
-        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
+            frame(axes)
 
 
 def _frontiers(axes: Any, found: Found) -> None:

@@ -1,18 +1,14 @@
 """Draw docs/self-play.svg: the duality gap over a run, and the ways of the styles' shares."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from pictures import GRID, INK, frame, picture
 from self_play_game import STYLES
 from self_play_tables import Found, seeds_of, series
 
 from truenorth.world.oracles import EQUILIBRIUM
 
-PICTURE = Path(__file__).parents[2] / "docs" / "self-play.svg"
-INK, GRID = "#57606a", "#d0d7de"
 LINES = {  # arm -> colour, line
     "MPO": ("#1f6f5c", "-"),
     "MPO-RT": ("#1f6f5c", "--"),
@@ -27,12 +23,10 @@ CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, 3**0.5 / 2]])  # of STYLES in 
 
 
 def draw(found: Found) -> None:
-    with mpl.rc_context({"svg.hashsalt": "self-play", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(8.6, 3.6))
+    with picture("self-play", height=3.6) as figure:
         left, right = figure.add_axes((0.06, 0.15, 0.52, 0.75)), figure.add_axes((0.68, 0.08, 0.3, 0.82))
         _gaps(left, found)
         _ways(right, found)
-        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
 
 
 def _gaps(axes: Any, found: Found) -> None:
@@ -49,9 +43,7 @@ def _gaps(axes: Any, found: Found) -> None:
     axes.set_xlabel("steps of 8 prompts, 8 answers each", color=INK)
     axes.set_title("duality gap", loc="left", color=INK, fontsize=10)
     axes.legend(frameon=False, labelcolor=INK, fontsize=8, ncols=2)
-    axes.tick_params(length=0, colors=INK)
-    axes.grid(axis="y", color=GRID, linewidth=0.8)
-    axes.spines[["top", "left", "right"]].set_visible(False)
+    frame(axes)
 
 
 def _ways(axes: Any, found: Found) -> None:

@@ -1,15 +1,11 @@
 """Draw docs/self-play-rewards.svg: reward and entropy against KL."""
 
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from pictures import INK, frame, picture
 from self_play_rewards_tables import Found, places, rewards_at, runs_of
 
-PICTURE = Path(__file__).parents[2] / "docs" / "self-play-rewards.svg"
-INK, GRID = "#57606a", "#d0d7de"
 LINES = {  # arm -> colour, line
     "MPO": ("#1f6f5c", "-"),
     "MPO-RT": ("#1f6f5c", "--"),
@@ -20,18 +16,14 @@ FURTHEST = 3.0  # nats that are drawn
 
 
 def draw(found: Found) -> None:
-    with mpl.rc_context({"svg.hashsalt": "self-play-rewards", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(8.6, 3.6))
+    with picture("self-play-rewards", height=3.6) as figure:
         left, right = figure.add_axes((0.06, 0.15, 0.42, 0.75)), figure.add_axes((0.56, 0.15, 0.42, 0.75))
         _frontiers(left, found)
         _entropies(right, found)
         for axes in (left, right):
             axes.set_xlim(0, FURTHEST)
             axes.set_xlabel("KL(policy || start), nats per answer", color=INK)
-            axes.tick_params(length=0, colors=INK)
-            axes.grid(axis="y", color=GRID, linewidth=0.8)
-            axes.spines[["top", "left", "right"]].set_visible(False)
-        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
+            frame(axes)
 
 
 def _frontiers(axes: Any, found: Found) -> None:

@@ -1,17 +1,14 @@
 """Draw docs/alignment-tax.svg: reward against what facts it costs, and both along the sweep of alpha."""
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
-from matplotlib.figure import Figure
+from pictures import INK, frame, picture
 from tax_points import Found, Key
 from tax_tables import of_family
 
-PICTURE = Path(__file__).parents[2] / "docs" / "alignment-tax.svg"
-GREEN, RUST, BLUE, VIOLET, INK, GRID = "#1f6f5c", "#b4552d", "#2f6db5", "#7a4fa3", "#57606a", "#d0d7de"
+GREEN, RUST, BLUE, VIOLET = "#1f6f5c", "#b4552d", "#2f6db5", "#7a4fa3"
 LINES: Mapping[str, tuple[str, str]] = {  # family -> colour, line; none where points differ in more than a knob
     "AdamW, learning rates": (INK, "-"),
     "AdamW, betas": (INK, "--"),
@@ -26,16 +23,12 @@ SWEPT = {("OnDARE, released", "1"): ("OnDARE, keep 1", RUST), ("OnTIES, released
 
 
 def draw(found: Found) -> None:
-    with mpl.rc_context({"svg.hashsalt": "alignment-tax", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(figsize=(8.6, 4.0))
+    with picture("alignment-tax", height=4.0) as figure:
         left, right = figure.add_axes((0.06, 0.14, 0.5, 0.76)), figure.add_axes((0.66, 0.14, 0.32, 0.76))
         _frontiers(left, found)
         _alphas(right, found)
         for axes in (left, right):
-            axes.tick_params(length=0, colors=INK)
-            axes.grid(axis="y", color=GRID, linewidth=0.8)
-            axes.spines[["top", "left", "right"]].set_visible(False)
-        figure.savefig(PICTURE, metadata={"Date": None}, facecolor="white")
+            frame(axes)
 
 
 def _frontiers(axes: Any, found: Found) -> None:

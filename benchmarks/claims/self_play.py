@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from picture_self_play import draw
 from points_file import cells, merge
-from self_play_arms import ARMS, Arm
+from self_play_arms import ARMS, Arm, named
 from self_play_game import STYLES, Shares, duality_gap, requests, start_model
 from self_play_measures import Answers
 from self_play_runs import played
@@ -96,11 +96,8 @@ def main() -> None:
 
 def plan(names: Sequence[str] | None, seeds: Sequence[int]) -> list[tuple[Arm, int]]:
     """All runs, seed by seed. Raises SystemExit for a name of none."""
-    if unknown := set(names or ()) - {arm.name for arm in ARMS}:
-        raise SystemExit(
-            f"no run is called {', '.join(sorted(unknown))}. There are: {', '.join(a.name for a in ARMS)}"
-        )
-    return [(arm, seed) for seed in seeds for arm in ARMS if (not names or arm.name in names) and seed in arm.seeds]
+    arms = named(names, ARMS)
+    return [(arm, seed) for seed in seeds for arm in arms if seed in arm.seeds]
 
 
 def whole(folder: Path) -> Bench:

@@ -1,6 +1,6 @@
 """What self_play.py trains: methods with their settings, and a judge of styles that go in a circle."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -67,3 +67,12 @@ ARMS = (
     Arm("no self-play", "rloo", sgd(0.015), judge=OF_START, magnet=MAGNET, settings={"beta": ALPHA}),
     Arm("MPO, whole tales", "mpo", sgd(0.015), judge=TALES, tokens=WHOLE, magnet=MAGNET, settings=OF_MPO, seeds=(1,)),
 )
+
+
+def named(names: Sequence[str] | None, known: Sequence[Arm]) -> list[Arm]:
+    """Those of `known` with these names, or all. Raises SystemExit for a name of none."""
+    if unknown := set(names or ()) - {arm.name for arm in known}:
+        raise SystemExit(
+            f"no run is called {', '.join(sorted(unknown))}. There are: {'; '.join(arm.name for arm in known)}"
+        )
+    return [arm for arm in known if not names or arm.name in names]

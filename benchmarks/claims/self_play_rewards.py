@@ -17,7 +17,7 @@ import torch
 from drawn import SFT, prompts
 from picture_self_play_rewards import draw
 from points_file import cells, merge
-from self_play_arms import Arm
+from self_play_arms import Arm, named
 from self_play_measures import Answers
 from self_play_rewards_arms import ARMS, LONGER, RATES, SHORT, TUNED_BY, at_rate, family, looks
 from self_play_rewards_tables import FILE, HEADER, KEYS, NUMBERS, START, Point, chosen, print_tables, read
@@ -97,20 +97,10 @@ def main() -> None:
         bench = Bench(given.folder / "self_play_rewards_tiny.csv", 4, RATES[:1], steps=2)
     if not given.tables:
         torch.set_num_threads(1)  # a million weights gain nothing from a second one
-        bench.all(named(given.arms), [1] if given.tiny else given.seeds)
+        bench.all(named(given.arms, [*ARMS, *LONGER]), [1] if given.tiny else given.seeds)
     if not given.tiny:
         print_tables(read(FILE))
         draw(read(FILE))
-
-
-def named(names: Sequence[str] | None) -> list[Arm]:
-    """The arms of these names, or all. Raises SystemExit for a name of none."""
-    known = [*ARMS, *LONGER]
-    if unknown := set(names or ()) - {arm.name for arm in known}:
-        raise SystemExit(
-            f"no run is called {', '.join(sorted(unknown))}. There are: {'; '.join(arm.name for arm in known)}"
-        )
-    return [arm for arm in known if not names or arm.name in names]
 
 
 if __name__ == "__main__":
