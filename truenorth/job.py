@@ -30,7 +30,7 @@ from .train import checkpoint
 from .train.checkpoint import Progress
 from .train.client_steps import ClientSteps
 from .train.loop import Plan, train
-from .train.run_directory import RunDirectory, check_directory, identity
+from .train.run_directory import RunDirectory, check_directory, identity, opened
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,10 +95,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     selfplay.check(recipe, run)
     refuse_repeated(recipe.references, run.model)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-    directory = RunDirectory(run.out, writes=world.first)
-    directory.refuse_if_held()
-    if world.first:
-        check_directory(run.out, asked, resume=resume)
+    directory = opened(run.out, asked, resume=resume, world=world)
     if world.first_says(directory.finished):
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())

@@ -16,6 +16,7 @@ import yaml
 
 from ..errors import CheckpointError, SettingsError
 from ..files import write_json, write_text
+from ..processes import Group
 
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written;
 # and the server that draws answers, which may have died and be elsewhere now.
@@ -100,6 +101,15 @@ class RunDirectory:
         if self.writes and (self.out / LOCK).exists():
             with (self.out / LOCK).open("a+") as lock:
                 _take(lock.fileno(), self.out)
+
+
+def opened(out: Path, asked: Mapping[str, Any], *, resume: bool, world: Group) -> RunDirectory:
+    """The directory of a run that was asked `asked`, which nobody holds. Raises as `check_directory` does."""
+    directory = RunDirectory(out, writes=world.first)
+    directory.refuse_if_held()
+    if world.first:
+        check_directory(out, asked, resume=resume)
+    return directory
 
 
 def check_directory(out: Path, asked: Mapping[str, Any], *, resume: bool) -> None:
