@@ -14,7 +14,7 @@ from ..models.moving import Follower
 from ..models.sharding import local
 from ..models.token_kl import token_kl
 from ..processes import ALONE, Group
-from ..recipe import Objective
+from ..recipe import PEER, Objective
 from ..types import Candidates, LogProbs, StepSummary
 from .metrics import Metrics, to_host
 
@@ -106,7 +106,7 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
     live = [player.log_probs(batch) for player in players]
     scored: list[Candidates] = []
     for i, policy in enumerate(live):
-        peers = {"peer": live[(i + 1) % len(live)].detach()} if len(live) > 1 else {}
+        peers = {PEER: live[(i + 1) % len(live)].detach()} if len(live) > 1 else {}
         candidates = Candidates(
             policy,
             frozen | peers,
