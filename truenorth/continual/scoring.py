@@ -10,7 +10,7 @@ from ..data.cache import cache_folder
 from ..data.loader import batches
 from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
-from ..models.policy import Policy, fast_precision
+from ..models.policy import Policy, fine_precision
 from ..models.references import Frozen, Reference, starts_as_policy
 from ..models.scored_references import Scores, Start, score_references
 from ..processes import ALONE
@@ -38,8 +38,7 @@ class Scorer:
     def __init__(self, recipe: Recipe, mixture: Mixture, base: str, *, trust_remote_code: bool = False) -> None:
         self.mixture = mixture
         device = next(mixture.model.parameters()).device
-        # float32 on a processor: ratios that are neighbours differ by little
-        self.policy = Policy.of(mixture.model, "float32" if device.type == "cpu" else fast_precision(device))
+        self.policy = Policy.of(mixture.model, fine_precision(device))
         self.player: Player = player_of(recipe, self.policy)
         self._recipe, self._device = recipe, device
         asked = recipe.objective.of_references

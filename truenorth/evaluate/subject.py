@@ -15,7 +15,7 @@ from ..data.tokens import TokenizedRows
 from ..models.load import load_model
 from ..models.logprobs import Model
 from ..models.origin import fingerprint
-from ..models.policy import Policy, Precision, fast_precision
+from ..models.policy import Policy, Precision, fine_precision
 from ..models.reference_cache import Kept, ReferenceCache
 from ..models.scored_references import ENGINE
 
@@ -46,8 +46,7 @@ class Subject:
 
     @property
     def precision(self) -> Precision:
-        """float32 on a processor: what is measured is often a small difference."""
-        return "float32" if self.device.type == "cpu" else fast_precision(self.device)
+        return fine_precision(self.device)
 
     @cached_property
     def model(self) -> Model:

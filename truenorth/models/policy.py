@@ -74,6 +74,11 @@ class Policy:
             base.set_attn_implementation(before)
 
 
+def fine_precision(device: torch.device) -> Precision:
+    """For measuring: float32 on a processor, since what is measured is often a small difference."""
+    return "float32" if device.type == "cpu" else fast_precision(device)
+
+
 def fast_precision(device: torch.device) -> Precision:
     """bfloat16 where the device multiplies it faster than float32, else float32."""
     if device.type == "cuda":

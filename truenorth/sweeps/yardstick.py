@@ -14,7 +14,7 @@ from ..evaluate.row_measures import Numbers, likelihoods, ranked
 from ..judge import Failed, Judge, Rewards, Verdict
 from ..models.load import context_of, load_model, load_tokenizer
 from ..models.logprobs import Model
-from ..models.policy import Policy, fast_precision
+from ..models.policy import Policy, fine_precision
 from ..online.prompts import as_turn
 from ..online.sampler import generate
 from ..online.sampling import Prompt, Sampling
@@ -64,8 +64,7 @@ class Yardstick:
         model.to(device)  # pyright: ignore[reportArgumentType]
         if self.asked is not None:
             found["reward"] = self.asked.rewards(model, self.tokenizer)
-        # float32 on a processor: neighbours in a sweep differ by little
-        policy = Policy.of(model, "float32" if device.type == "cpu" else fast_precision(device))
+        policy = Policy.of(model, fine_precision(device))
         found |= ranked(policy, self.preferences) if self.preferences is not None else {}
         return found | (likelihoods(policy, self.texts) if self.texts is not None else {})
 
