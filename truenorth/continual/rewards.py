@@ -1,16 +1,13 @@
 """Oracle rewards: what a judge makes of a model's own answers to a domain's held-out prompts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
 import torch
 from transformers import PreTrainedTokenizerBase
 
-from ..data.checking import check_rows, comparisons, parts
-from ..data.comparisons import Comparison
-from ..data.options import DataSettings
-from ..data.workers import Workers
+from ..data.prepare import Prepared, prompts_of
 from ..errors import DataError
 from ..judge import Asked, Failed, Judge, Rewards
 from ..online.sampler import generate
@@ -19,19 +16,14 @@ from .scoring import Scorer
 from .sources import Domain
 
 
-def prompts_of(domain: Domain, settings: DataSettings, most: int, said: Callable[[str], None]) -> list[Asked]:
+def first_prompts(domain: Domain, held_out: Prepared, most: int) -> list[Asked]:
     """The first `most` different prompts of a domain's held-out rows, as text or messages, as they stand there."""
-    found: dict[str, Asked] = {}
     sources = [(source.path, source.share) for source in domain.held_out]
-    with Workers(1) as workers:
-        checked = check_rows(sources, settings, workers, said)
-        for part, lines in zip(parts(sources), checked.lines_before, strict=True):
-            for _, row in comparisons(part, lines, checked.layouts[part.source]):
-                if len(found) == most:
-                    return list(found.values())
-                if isinstance(row, Comparison):
-                    prompt = row.prompt if isinstance(row.prompt, str) else list(row.prompt)
-                    found.setdefault(repr(prompt), prompt)
+    found: dict[str, Asked] = {}
+    for _, prompt in prompts_of(held_out, sources):
+        if len(found) == most:
+            break
+        found.setdefault(repr(prompt), prompt)
     return list(found.values())
 
 

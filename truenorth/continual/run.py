@@ -10,7 +10,7 @@ from .. import methods
 from ..evaluate.continual import FILE, SUM, Continual, Ratios, matrices
 from ..evaluate.continual_page import write_continual
 from ..evaluate.progress import Silent, Watch
-from ..job import Result, data_settings, start
+from ..job import Result, start
 from ..merges.adapters import Adapters
 from ..merges.compression import compressed
 from ..merging import Merging
@@ -19,11 +19,11 @@ from ..online.sampling import Sampling
 from ..processes import Group, joined
 from ..recipe import Recipe
 from ..run import Run
-from ..train.run_directory import RunDirectory, check_directory
+from ..train.run_directory import RunDirectory, opened
 from . import memory
 from .gauge import START, Gauge, Notebook, Numbers
 from .plan import Planned, check, planned
-from .rewards import Oracle, prompts_of
+from .rewards import Oracle, first_prompts
 from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
@@ -44,10 +44,7 @@ def train_domains(recipe: Recipe, run: Run, *, resume: bool, watch: Watch) -> Re
         watch = watch if world.first else Silent()
         names = names_of(check(recipe, run), run)
         asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-        directory = RunDirectory(run.out, writes=world.first)
-        directory.refuse_if_held()
-        if world.first:
-            check_directory(run.out, asked, resume=resume)
+        directory = opened(run.out, asked, resume=resume, world=world)
         if world.first_says(directory.finished):
             watch.said("The run is finished; nothing is left to do.")
             return Result(run.out, directory.report, interrupted=False, summary=Continual.read(run.out).to_dict())
@@ -80,12 +77,11 @@ class _Sequence:
     def __init__(self, plan: Planned, directory: RunDirectory, world: Group, watch: Watch) -> None:
         self.plan, self.directory, self.world, self.watch = plan, directory, world, watch
         self.numbers = Notebook.open(directory.file(NUMBERS), plan.identity(), world)
-        run, settings = plan.run, data_settings(plan.recipe, plan.run)
-        self.oracle, self.prompts = None, {}
+        run, self.oracle, self.prompts = plan.run, None, {}
         if run.judge is not None:
             sampling = Sampling(max_new_tokens=plan.asked.max_new_tokens, temperature=1.0, seed=run.seed)
             self.oracle = Oracle(open_judge(run.judge), sampling, plan.tokenizer)
-            self.prompts = {d.name: prompts_of(d, settings, plan.asked.judged, watch.stage) for d in plan.domains}
+            self.prompts = {d.name: first_prompts(d, plan.held_out[d.name], plan.asked.judged) for d in plan.domains}
         if not plan.held_out:
             watch.said("There is no --eval-data: what is kept and forgotten of each domain is not measured.")
 

@@ -16,11 +16,12 @@ from ..files import write_text
 from .boundary import Tokenizer
 from .cache import cache_folder, key_of, read_about, write_about, writing
 from .chat import Encoder
-from .checking import Checked, Sources, check_rows, parts
+from .checking import Checked, Sources, check_rows, comparisons, parts
+from .comparisons import Comparison
 from .files import size_of
 from .layouts import Layout
 from .options import DataSettings, Needs
-from .parts import BYTES
+from .parts import BYTES, count_lines
 from .problems import Account
 from .rows_file import RowsFile
 from .statistics import Statistics, statistics_of
@@ -28,7 +29,7 @@ from .tokens import TokenizedRows
 from .training_rows import PartToTokenise, tokenise
 from .workers import Said, Workers, now_and_then, wanted_processes
 
-__all__ = ["Checked", "DataSettings", "Needs", "Prepared", "check", "prepare"]
+__all__ = ["Checked", "DataSettings", "Needs", "Prepared", "check", "prepare", "prompts_of"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,3 +145,18 @@ def _opened(folder: Path) -> Prepared:
 def _layout(values: dict[str, Any]) -> Layout:
     values |= {name: tuple(values[name]) for name in ("lines", "notes")}
     return Layout(**values)
+
+
+def prompts_of(prepared: Prepared, sources: Sources) -> Iterator[tuple[tuple[str, int], str | list[Any]]]:
+    """File and number of every row of the `sources` that were prepared, and its prompt as text or messages.
+
+    Reads the files once more.
+    """
+    file, lines = "", 0
+    for part in parts(sources):
+        lines = lines if part.name == file else 0
+        file = part.name
+        for _, row in comparisons(part, lines, prepared.layouts[part.source]):
+            if isinstance(row, Comparison):
+                yield (row.file, row.row), row.prompt if isinstance(row.prompt, str) else list(row.prompt)
+        lines += count_lines(part)

@@ -1,15 +1,13 @@
 """Rows of the data that rounds begin from: their answers as tokens, and as text for a judge and for people."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from transformers import PreTrainedTokenizerBase
 
-from ..data.checking import Sources, comparisons, parts
-from ..data.comparisons import Comparison
-from ..data.parts import count_lines
-from ..data.prepare import Prepared
+from ..data.checking import Sources
+from ..data.prepare import Prepared, prompts_of
 from ..data.tokens import Ints, TokenizedRow, TokenizedRows
 from ..errors import DataError
 from ..judge import Asked, Rewards, Wins
@@ -48,7 +46,7 @@ class Given:
                     f"{row.file}, row {row.row} has {len(row.responses)} answers, and rounds begin from pairs. Choose "
                     "a pairing: --pairing best_vs_worst."
                 )
-        texts = dict(_prompts(prepared, sources))
+        texts = dict(prompts_of(prepared, sources))
 
         def as_text(tokens: Ints) -> str:
             return str(tokenizer.decode(tokens.tolist(), skip_special_tokens=True))
@@ -89,15 +87,3 @@ class Given:
             return replace(row, responses=(*given, *completed, *(drawn,) * beside))
 
         return TokenizedRows.of(map(largest, self.rows))
-
-
-def _prompts(prepared: Prepared, sources: Sources) -> Iterator[tuple[tuple[str, int], Asked]]:
-    """File and number of every row, and its prompt."""
-    file, lines = "", 0
-    for part in parts(sources):
-        lines = lines if part.name == file else 0
-        file = part.name
-        for _, row in comparisons(part, lines, prepared.layouts[part.source]):
-            if isinstance(row, Comparison):
-                yield (row.file, row.row), row.prompt if isinstance(row.prompt, str) else list(row.prompt)
-        lines += count_lines(part)
