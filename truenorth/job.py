@@ -95,7 +95,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     selfplay.check(recipe, run)
     refuse_repeated(recipe.references, run.model)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-    directory = opened(run.out, asked, resume=resume, world=world)
+    directory = opened(run.out, asked, resume=resume, first=world.first)
     if world.first_says(directory.finished):
         watch.said("The run is finished; nothing is left to do.")
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())

@@ -44,7 +44,7 @@ def train_domains(recipe: Recipe, run: Run, *, resume: bool, watch: Watch) -> Re
         watch = watch if world.first else Silent()
         names = names_of(check(recipe, run), run)
         asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
-        directory = opened(run.out, asked, resume=resume, world=world)
+        directory = opened(run.out, asked, resume=resume, first=world.first)
         if world.first_says(directory.finished):
             watch.said("The run is finished; nothing is left to do.")
             return Result(run.out, directory.report, interrupted=False, summary=Continual.read(run.out).to_dict())

@@ -16,7 +16,6 @@ import yaml
 
 from ..errors import CheckpointError, SettingsError
 from ..files import write_json, write_text
-from ..processes import Group
 
 # Settings of a run that a resumed one may change: they alter no number, only where and how often things are written;
 # and the server that draws answers, which may have died and be elsewhere now.
@@ -103,11 +102,14 @@ class RunDirectory:
                 _take(lock.fileno(), self.out)
 
 
-def opened(out: Path, asked: Mapping[str, Any], *, resume: bool, world: Group) -> RunDirectory:
-    """The directory of a run that was asked `asked`, which nobody holds. Raises as `check_directory` does."""
-    directory = RunDirectory(out, writes=world.first)
+def opened(out: Path, asked: Mapping[str, Any], *, resume: bool, first: bool) -> RunDirectory:
+    """The directory of a run that was asked `asked`, which nobody holds; `first` of its processes writes there.
+
+    Raises as `check_directory` does.
+    """
+    directory = RunDirectory(out, writes=first)
     directory.refuse_if_held()
-    if world.first:
+    if first:
         check_directory(out, asked, resume=resume)
     return directory
 
