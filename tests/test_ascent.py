@@ -1,11 +1,11 @@
-"""Shares with a given mean: the mean holds, nothing gets worse, and what is alike stays alike."""
+"""Shares with a given mean, or none: it holds, nothing gets worse, and what is alike stays alike."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pytest
 
-from truenorth.ascent import climb, project, search
+from truenorth.ascent import ascend, climb, project, search
 
 GAINS = (3.0, 1.0, -2.0)
 
@@ -52,6 +52,22 @@ def test_climbing_a_slope_ends_in_its_corner() -> None:
     assert found.shares == pytest.approx((0.6, 0.0, 0.0), abs=1e-9)
 
 
+@pytest.mark.parametrize("start", [(1.0, 1.0, 1.0), (0.0, 0.0, 1.0), (0.5, 0.1, 0.3)])
+def test_without_a_mean_the_top_is_found_from_anywhere_in_the_box(start: tuple[float, ...]) -> None:
+    def slope(shares: Sequence[float]) -> tuple[float, Sequence[float]]:
+        return linear(shares), GAINS
+
+    assert ascend(bowl, start, None, tries=60).shares == pytest.approx((0.4, 0.2, 0.0), abs=2e-3)
+    assert ascend(slope, start, None, tries=60).shares == pytest.approx((1.0, 1.0, 0.0), abs=1e-9)
+
+
+def test_a_slope_that_leads_out_of_the_box_does_not_shorten_the_other_steps() -> None:
+    def look(shares: Sequence[float]) -> tuple[float, list[float]]:
+        return 1e4 * shares[0] - (shares[1] - 0.3) ** 2, [1e4, 0.6 - 2 * shares[1]]
+
+    assert ascend(look, (1.0, 1.0), None, tries=60).shares == pytest.approx((1.0, 0.3), abs=2e-3)
+
+
 def test_searching_a_slope_ends_in_its_corner_too() -> None:
     assert search(linear, 0.2, 3, tries=200).shares == pytest.approx((0.6, 0.0, 0.0), abs=3e-3)
 
@@ -73,3 +89,6 @@ def test_what_is_found_is_never_worse_than_equal_shares_and_has_their_mean(tries
         assert found.value == rough(found.shares) >= found.at_start == rough([0.4] * 3)
         assert sum(found.shares) / 3 == pytest.approx(0.4, abs=1e-12)
         assert found.tried <= tries
+    free = ascend(lambda shares: (rough(shares), [1.0, -1.0, 0.5]), [0.4] * 3, None, tries=tries)
+    assert free.value == rough(free.shares) >= free.at_start == rough([0.4] * 3)
+    assert all(0 <= share <= 1 for share in free.shares)

@@ -1,6 +1,6 @@
-"""Find shares in [0, 1] with a given mean: uphill along a gradient, or by trying where there is none.
+"""Find shares in [0, 1], with a given mean or without: uphill along a gradient, or by trying where there is none.
 
-Either starts from equal shares and goes only where the value rises, so that what is found is never worse than those.
+Either goes only where the value rises, so that what is found is never worse than where it started.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +13,7 @@ FINEST = 1e-3  # of a share: smaller moves are not looked at
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The best shares, their value, that of equal shares, and how many were looked at."""
+    """The best shares, their value, that of the first shares, and how many were looked at."""
 
     shares: tuple[float, ...]
     value: float
@@ -21,14 +21,16 @@ class Found:
     tried: int
 
 
-def project(shares: Sequence[float], mean: float) -> list[float]:
-    """The nearest shares in [0, 1] that have this mean.
+def project(shares: Sequence[float], mean: float | None) -> list[float]:
+    """The nearest shares in [0, 1] that have this mean; None: whatever theirs is.
 
-    All are moved by one amount, and those that leave [0, 1] are held at its ends.
+    For a mean all are moved by one amount, and those that leave [0, 1] are held at its ends.
 
-    >>> project([0.5, 0.5], 0.25), project([2.0, 0.1], 0.5)
-    ([0.25, 0.25], [1.0, 0.0])
+    >>> project([0.5, 0.5], 0.25), project([2.0, 0.1], 0.5), project([2.0, 0.1], None)
+    ([0.25, 0.25], [1.0, 0.0], [1.0, 0.1])
     """
+    if mean is None:
+        return [_clamped(share) for share in shares]
     low, high = -max(shares), 1 - min(shares)  # moved by these, all are 0, and all are 1
     for _ in range(100):  # halvings: to the last digit
         middle = (low + high) / 2
@@ -42,17 +44,28 @@ def project(shares: Sequence[float], mean: float) -> list[float]:
 def climb(
     look: Callable[[Sequence[float]], tuple[float, Sequence[float]]], mean: float, count: int, *, tries: int
 ) -> Found:
-    """Projected gradient ascent from `count` equal shares. `look` gives the value and its gradient."""
-    here = [mean] * count
+    """`ascend` from `count` equal shares, their mean held."""
+    return ascend(look, [mean] * count, mean, tries=tries)
+
+
+def ascend(
+    look: Callable[[Sequence[float]], tuple[float, Sequence[float]]],
+    start: Sequence[float],
+    mean: float | None,
+    *,
+    tries: int,
+) -> Found:
+    """Projected gradient ascent. `look` gives the value and its gradient; the mean is held, unless it is None."""
+    here, reach = list(start), 1.0 if mean is None else mean
     value, slopes = look(here)
-    start, tried, step = value, 1, None
+    at_start, tried, step = value, 1, None
     while tried < tries:
-        centred = [slope - sum(slopes) / count for slope in slopes]  # a common part changes only the mean
-        steepest = max(map(abs, centred))
-        if steepest * mean < LEAST:
+        along = _along(here, slopes, mean)
+        steepest = max(map(abs, along))
+        if steepest * reach < LEAST:
             break
-        step = step or mean / (2 * steepest)
-        there = project([share + step * slope for share, slope in zip(here, centred, strict=True)], mean)
+        step = step or reach / (2 * steepest)
+        there = project([share + step * slope for share, slope in zip(here, along, strict=True)], mean)
         if max(abs(a - b) for a, b in zip(here, there, strict=True)) < FINEST:
             break
         found, its_slopes = look(there)
@@ -61,7 +74,7 @@ def climb(
             here, value, slopes, step = there, found, its_slopes, 2 * step
         else:
             step /= 4
-    return Found(tuple(here), value, start, tried)
+    return Found(tuple(here), value, at_start, tried)
 
 
 def search(look: Callable[[Sequence[float]], float], mean: float, count: int, *, tries: int) -> Found:
@@ -87,6 +100,17 @@ def search(look: Callable[[Sequence[float]], float], mean: float, count: int, *,
         if tried >= tries:
             break
     return Found(tuple(here), value, start, tried)
+
+
+def _along(shares: Sequence[float], slopes: Sequence[float], mean: float | None) -> list[float]:
+    """What of a gradient can be followed: no common part, which changes only the mean; or, where that is free, nothing
+    that leads out of [0, 1]."""
+    if mean is not None:
+        return [slope - sum(slopes) / len(slopes) for slope in slopes]
+    return [
+        0.0 if (share >= 1 and slope > 0) or (share <= 0 and slope < 0) else slope
+        for share, slope in zip(shares, slopes, strict=True)
+    ]
 
 
 def _clamped(share: float) -> float:

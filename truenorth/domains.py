@@ -7,7 +7,7 @@ from pydantic import model_validator
 from .errors import SettingsError
 from .settings import Settings, setting
 
-Baseline = Literal["average", "routing", "sequential", "joint", "replay"]
+Baseline = Literal["average", "plain_sum", "routing", "sequential", "joint", "replay"]
 
 
 class Domains(Settings):
@@ -23,20 +23,21 @@ class Domains(Settings):
         None, "names of the domains in the order of training; none: as they come", source="ours"
     )
     memory: int = setting(64, "rows of each domain that are kept to fit the ratios by", source="ours", ge=1)
+    within: Literal["box", "simplex"] | None = setting(
+        None, "where fitted ratios lie: each in [0, 1], or their sum 1 too; none: box", source="ours"
+    )
     fit: Literal["grid", "gradient"] | None = setting(
-        None, "how ratios are found; none: a grid of 21 for two domains, else by gradient", source="ours"
+        None, "how ratios of sum 1 are found; none: a grid of 21 for two domains, else by gradient", source="ours"
     )
     ratios: tuple[float, ...] | None = setting(
-        None,
-        "one for each domain, in their order, as they are; none: fitted, not negative, their sum 1",
-        source="ours",
+        None, "one for each domain, in their order, taken as they are; none: fitted", source="ours"
     )
     rank: int | None = setting(
         None, "to which the sum is compressed by SVD; none: exact, the sum of the ranks", source="ours", ge=1
     )
     baselines: tuple[Baseline, ...] = setting(
-        ("average", "routing"),
-        "compared with; average and routing (by domain) train nothing, sequential, joint and replay do",
+        ("average", "plain_sum", "routing"),
+        "compared with; average, plain_sum and routing train nothing, sequential, joint and replay do",
         source="ours",
     )
     judged: int = setting(64, "held-out prompts of each domain that are answered for --judge", source="ours", ge=1)
@@ -44,8 +45,11 @@ class Domains(Settings):
 
     @model_validator(mode="after")
     def _one_way_to_ratios(self) -> Self:
-        if self.ratios is not None and self.fit is not None:
-            raise SettingsError("domains.ratios are given, and domains.fit would find others: leave one of them out.")
+        for name in ("fit", "within"):
+            if self.ratios is not None and getattr(self, name) is not None:
+                raise SettingsError(
+                    f"domains.ratios are given, and domains.{name} is about finding others: leave one of them out."
+                )
         for name in ("order", "baselines"):
             given = getattr(self, name) or ()
             if len(set(given)) < len(given):

@@ -1,17 +1,20 @@
 """Adapters mixed in memory, and ratios fitted on rows: laws and derivatives."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from tests.continual.adapters import adapter, dense_sum, logits, logits_of
 from tests.tiny import rows_of, tiny_directory
-from truenorth.continual.fit import fitted, on_grid
+from truenorth.continual.fit import fitted, in_box, on_grid
 from truenorth.continual.mixture import Mixture
 from truenorth.continual.scoring import Scored, Scorer
 from truenorth.data.tokens import TokenizedRows
 from truenorth.domains import Domains
+from truenorth.evaluate.continual import Ratios
 from truenorth.methods import recipe
 
 CPU = torch.device("cpu")
@@ -44,8 +47,9 @@ def test_one_ratio_alone_is_that_adapter_and_none_is_the_base(base: str, adapter
         torch.testing.assert_close(logits(mixture.model), logits_of(base, folder), rtol=1e-5, atol=1e-5)
 
 
-def test_a_mixture_is_the_dense_sum(base: str, adapters: list[Path]) -> None:
-    mixture, ratios = Mixture(adapters, device=CPU), [0.2, 0.5, 0.3]
+@pytest.mark.parametrize("ratios", [[0.2, 0.5, 0.3], [1.0, 1.0, 1.0], [0.9, 0.0, 0.6]])
+def test_a_mixture_is_the_dense_sum(ratios: list[float], base: str, adapters: list[Path]) -> None:
+    mixture = Mixture(adapters, device=CPU)
     mixture.mix(ratios)
     torch.testing.assert_close(logits(mixture.model), logits(dense_sum(base, adapters, ratios)), rtol=1e-5, atol=1e-5)
 
@@ -85,7 +89,7 @@ def test_fitted_ratios_lie_on_the_simplex_and_are_no_worse_than_equal_ones(
     count = 2 if fit is None else 3
     scorer = scorer_of(base, adapters[:count], method)
     memories = [scorer.rows(rows(seed)) for seed in range(count)]
-    found = fitted(Domains(fit=fit), scorer, memories)  # pyright: ignore[reportArgumentType]
+    found = fitted(Domains(within="simplex", fit=fit), scorer, memories)  # pyright: ignore[reportArgumentType]
     assert min(found.ratios) >= 0
     assert sum(found.ratios) == pytest.approx(1, abs=1e-6)
     assert found.loss == pytest.approx(total(scorer, memories, list(found.ratios)), rel=1e-5)
@@ -93,6 +97,53 @@ def test_fitted_ratios_lie_on_the_simplex_and_are_no_worse_than_equal_ones(
     assert found.loss is not None
     assert found.at_equal is not None
     assert found.loss < found.at_equal
+
+
+@pytest.mark.parametrize(("method", "count"), [("dpo", 2), ("dpo", 3), ("simpo", 3)])
+def test_the_box_holds_the_simplex_and_the_plain_sum(method: str, count: int, base: str, adapters: list[Path]) -> None:
+    scorer = scorer_of(base, adapters[:count], method)
+    memories = [scorer.rows(rows(seed)) for seed in range(count)]
+    found, simplex = (fitted(Domains(within=within), scorer, memories) for within in ("box", "simplex"))
+    assert all(0 <= ratio <= 1 for ratio in found.ratios)
+    assert found.loss == pytest.approx(total(scorer, memories, list(found.ratios)), rel=1e-5)
+    assert found.at_ones == pytest.approx(total(scorer, memories, [1.0] * count), rel=1e-5)
+    assert found.at_equal == simplex.at_equal
+    assert found.loss is not None
+    assert simplex.loss is not None
+    assert found.at_ones is not None
+    assert found.loss <= min(simplex.loss, found.at_ones) + 1e-6
+
+
+@pytest.mark.parametrize("within", ["box", "simplex"])
+def test_one_domain_has_its_adapter_as_it_is(within: Any, base: str, adapters: list[Path]) -> None:
+    scorer = scorer_of(base, adapters[:1])
+    assert fitted(Domains(within=within), scorer, [scorer.rows(rows(0))]).ratios == (1.0,)
+
+
+def test_domains_that_do_not_touch_each_other_keep_all_of_their_adapters() -> None:
+    simplex = Ratios((0.4, 0.6), -1.0, -1.0)
+    assert in_box(lambda ratios: (sum(ratios), [1.0, 1.0]), simplex).ratios == (1.0, 1.0)
+
+
+def test_where_two_contradict_each_other_the_box_finds_what_the_simplex_cannot() -> None:
+    """Margins 6a - b and 2b - 1.2a: the sum of their logistic losses is least at b = 1 and an a below 1."""
+
+    def uphill(ratios: Sequence[float]) -> tuple[float, list[float]]:
+        at = torch.tensor(ratios, dtype=torch.float64, requires_grad=True)
+        margins = torch.stack([6 * at[0] - at[1], 2 * at[1] - 1.2 * at[0]])
+        value = torch.nn.functional.logsigmoid(margins).sum()
+        [slopes] = torch.autograd.grad(value, at)
+        return value.item(), slopes.tolist()
+
+    every = [(a / 200, b / 200) for a in range(201) for b in range(201)]
+    best = max(every, key=lambda ratios: uphill(ratios)[0])
+    simplex = on_grid(lambda ratios: -uphill(ratios)[0])
+    found = in_box(uphill, simplex)
+    assert found.ratios == pytest.approx(best, abs=0.01)
+    assert found.loss is not None
+    assert simplex.loss is not None
+    assert found.loss < simplex.loss - 0.1
+    assert 0 < best[0] < 1 == best[1]
 
 
 def test_a_domain_twice_has_the_same_loss_whatever_the_ratios(base: str, adapters: list[Path]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -81,6 +82,7 @@ def test_held_out_rows_are_of_every_domain(rows: str, tmp_path: Path) -> None:
         names_of(Domains(), run_on(tmp_path, rows, few, eval_data=(few,)))
 
 
-def test_ratios_are_given_or_fitted_not_both() -> None:
+@pytest.mark.parametrize("found", [{"fit": "grid"}, {"within": "box"}, {"within": "simplex"}])
+def test_ratios_are_given_or_fitted_not_both(found: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="leave one of them out"):
-        Domains(ratios=(0.5, 0.5), fit="grid")
+        Domains(ratios=(0.5, 0.5), **found)

@@ -1,5 +1,6 @@
 """Numbers of a matrix, by hand and by their laws; the page that shows them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -56,8 +57,8 @@ def test_matrices_are_means_of_the_numbers_of_rows() -> None:
 def found() -> Continual:
     names = ("kind & warm", "tales", "reviews")
     ways = {"cofs": {"accuracy": R}, "joint": {"accuracy": [R[0], None, None, R[3]]}}
-    fits = (Ratios((1.0,)), Ratios((0.4, 0.6), 0.5, 0.6), Ratios((0.2, 0.3, 0.5), 0.4, 0.5))
-    return Continual(names, fits, ways, dict.fromkeys(names, 10))
+    fits = (Ratios((1.0,)), Ratios((0.4, 0.6), 0.5, 0.6, 0.7), Ratios((0.2, 0.3, 0.5), 0.4, 0.5, 0.43219))
+    return Continual(names, fits, ways, dict.fromkeys(names, 10), within="box")
 
 
 def test_the_page_says_every_number_of_the_matrix_and_escapes_names() -> None:
@@ -67,6 +68,13 @@ def test_the_page_says_every_number_of_the_matrix_and_escapes_names() -> None:
     for value in {value for row in R for value in row}:
         assert f"{100 * value:.0f}\u202f%" in page
     assert page == render(found(), [])
+
+
+def test_the_page_says_where_the_ratios_lie_and_the_loss_of_the_plain_sum() -> None:
+    page = render(found(), [])
+    assert "each in [0, 1] by itself" in page
+    assert "with all of them 1 0.43219" in page
+    assert "fitted" not in render(replace(found(), within=None), []).partition("<h2>Ratios</h2>")[2]
 
 
 def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:

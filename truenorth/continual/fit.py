@@ -1,10 +1,11 @@
-"""Ratios of adapters on the simplex, by which their sum has the least loss on what is remembered of all domains."""
+"""Ratios of adapters, each in [0, 1], by which their sum has the least loss on what is remembered of all domains."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 
-from ..ascent import LEAST, climb
+from ..ascent import LEAST, ascend, climb
 from ..domains import Domains
 from ..evaluate.continual import Ratios
 from .scoring import Scored, Scorer
@@ -18,14 +19,20 @@ def fitted(asked: Domains, scorer: Scorer, memories: Sequence[Scored]) -> Ratios
     count = len(memories)
     if asked.ratios is not None:
         return Ratios(asked.ratios[:count])
-    if count == 1:
+    if count == 1:  # nothing to be weighed against
         return Ratios((1.0,))
+
+    def uphill(ratios: Sequence[float]) -> tuple[float, list[float]]:
+        return _uphill(scorer, memories, ratios)
+
     if asked.fit == "gradient" or (asked.fit is None and count > 2):
-        found = climb(lambda ratios: _uphill(scorer, memories, ratios), 1 / count, count, tries=TRIES)
-        return Ratios(_rounded(found.shares), -found.value, -found.at_start)
-    if count == 2:
-        return on_grid(lambda ratios: _loss(scorer, memories, ratios))
-    raise AssertionError("a run refuses a grid for more than two domains")
+        found = climb(uphill, 1 / count, count, tries=TRIES)
+        best = Ratios(_rounded(found.shares), -found.value, -found.at_start)
+    else:
+        assert count == 2, "a run refuses a grid for more than two domains"
+        best = on_grid(lambda ratios: _loss(scorer, memories, ratios))
+    best = replace(best, at_ones=_loss(scorer, memories, [1.0] * count))
+    return best if asked.within == "simplex" else in_box(uphill, best)
 
 
 def on_grid(loss: Callable[[Sequence[float]], float]) -> Ratios:
@@ -39,6 +46,20 @@ def on_grid(loss: Callable[[Sequence[float]], float]) -> Ratios:
     least = min(losses.values())
     best = min((pair for pair in pairs if losses[pair] <= least + LEAST), key=lambda pair: abs(pair[0] - 0.5))
     return Ratios(best, losses[best], losses[0.5, 0.5])
+
+
+def in_box(uphill: Callable[[Sequence[float]], tuple[float, Sequence[float]]], simplex: Ratios) -> Ratios:
+    """Each ratio in [0, 1] by itself: by gradient from the best of the simplex or from all ones, whichever is better.
+
+    So the loss is never above either's. `uphill` gives minus the loss, and its derivatives.
+
+    >>> in_box(lambda ratios: (ratios[0] - ratios[1], [1.0, -1.0]), Ratios((0.5, 0.5))).ratios
+    (1.0, 0.0)
+    """
+    ones = (1.0,) * len(simplex.ratios)
+    start = max(ones, simplex.ratios, key=lambda ratios: uphill(ratios)[0])
+    found = ascend(uphill, start, None, tries=TRIES)
+    return replace(simplex, ratios=_rounded(found.shares), loss=-found.value)
 
 
 @torch.no_grad()
@@ -59,5 +80,5 @@ def _uphill(scorer: Scorer, memories: Sequence[Scored], ratios: Sequence[float])
 
 
 def _rounded(ratios: Sequence[float]) -> tuple[float, ...]:
-    """To nine digits, their sum still 1 to rounding."""
+    """To nine digits: a sum of 1 is still that to rounding."""
     return tuple(round(ratio, 9) for ratio in ratios)

@@ -28,6 +28,12 @@ from .sources import domains_of, names_of
 from .ways import TRAINED, Stage, memory_of, of_baseline, of_domain
 
 LITTLE = 0.25  # of an equal share: a ratio below it all but leaves a domain out
+WHY_LEFT_OUT = {
+    "simplex": "Where that is little, margins are still small and the loss is nearly linear in the ratios: train for "
+    "longer, let each lie in [0, 1] by itself (--set domains.within=box), or give --set domains.ratios=[...].",
+    "box": "Its adapter adds more to the loss of the others than it takes from its own: the domains contradict each "
+    "other, or memory is too small to tell (--set domains.memory=N). --set domains.ratios=[...] gives ratios.",
+}
 NUMBERS, COMPRESSED = "measured.jsonl", "compressed"
 
 
@@ -126,8 +132,7 @@ class _Sequence:
         if left and fit.loss is not None and fit.at_equal is not None:
             self.watch.said(
                 f"The fit all but leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.5f} in place of "
-                f"{fit.at_equal:.5f} with equal ratios. Where that is little, margins are still small and the loss is "
-                "nearly linear in the ratios: train for longer, or give --set domains.ratios=[...]."
+                f"{fit.at_equal:.5f} with equal ratios. {WHY_LEFT_OUT[self.plan.asked.within or 'box']}"
             )
         self.watch.stage("measuring every domain")
         nothing, ways = [0.0] * count, self.plan.asked.baselines
@@ -136,6 +141,8 @@ class _Sequence:
             asked = {START: self._everywhere(nothing)} | asked
         if "average" in ways:
             asked[f"average {count}"] = self._everywhere([1 / count] * count)
+        if "plain_sum" in ways:
+            asked[f"plain_sum {count}"] = self._everywhere([1.0] * count)
         if "routing" in ways:
             own = {name: [float(other == name) for other in names[:count]] for name in names}
             asked[f"routing {count}"] = own
@@ -173,6 +180,7 @@ class _Sequence:
             {way: own for way, own in ways.items() if own},
             {name: len(found.rows) for name, found in self.plan.held_out.items()},
             small,
+            None if self.plan.asked.ratios else self.plan.asked.within or "box",
         )
 
     def _gauge(self, adapters: Sequence[Path]) -> Gauge:
@@ -184,8 +192,8 @@ class _Sequence:
 
 
 def _numbers(fit: Ratios) -> Numbers:
-    losses = [] if fit.loss is None or fit.at_equal is None else [fit.loss, fit.at_equal]
-    return {"ratios": fit.ratios, "losses": losses}
+    losses = (fit.loss, fit.at_equal, fit.at_ones)
+    return {"ratios": fit.ratios, "losses": [loss for loss in losses if loss is not None]}
 
 
 def _ratios(found: Numbers) -> Ratios:

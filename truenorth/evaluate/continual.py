@@ -71,7 +71,8 @@ class Ratios:
 
     ratios: tuple[float, ...]
     loss: float | None = None  # nats per prompt; None: they were given, or there is one domain
-    at_equal: float | None = None  # with equal ratios
+    at_equal: float | None = None  # with equal ratios, their sum 1
+    at_ones: float | None = None  # with all of them 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +84,7 @@ class Continual:
     ways: Mapping[str, Mapping[str, Matrix]] = field(default_factory=dict)  # way -> "accuracy", "reward" -> R
     counts: Mapping[str, int] = field(default_factory=dict)  # held-out rows of each domain
     compressed: Mapping[str, Any] | None = None  # rank, relative error, accuracy of each domain
+    within: str | None = None  # box or simplex, where ratios were fitted; None: they were given
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to continual.json, with the summary of every matrix."""
@@ -93,8 +95,9 @@ class Continual:
     def read(cls, out: Path) -> Self:
         """Of a run directory."""
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
-        fits = tuple(Ratios(tuple(fit["ratios"]), fit["loss"], fit["at_equal"]) for fit in found["fits"])
-        return cls(tuple(found["domains"]), fits, found["ways"], found["counts"], found["compressed"])
+        fits = tuple(Ratios(**fit | {"ratios": tuple(fit["ratios"])}) for fit in found["fits"])
+        del found["summary"]  # it is made of the rest
+        return cls(**found | {"domains": tuple(found["domains"]), "fits": fits})
 
 
 def matrices(

@@ -16,7 +16,8 @@ from .plots import STAND_INS, WIDTH, drawing
 
 TITLES = {  # way -> what the page calls it, and what it is
     SUM: ("Sum of adapters", "an adapter for each domain, their sum by fitted or given ratios"),
-    "average": ("Plain average", "the same adapters, each with the same ratio"),
+    "average": ("Plain average", "the same adapters with equal ratios, whose sum is 1"),
+    "plain_sum": ("Plain sum", "the same adapters, each with the ratio 1"),
     "routing": ("Routing by name", "each domain by its own adapter: the name of the domain must be known"),
     "sequential": ("Sequential", "one adapter trained on from domain to domain"),
     "replay": ("Replay", "the same, with the memories of earlier domains among the rows"),
