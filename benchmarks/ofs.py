@@ -24,8 +24,8 @@ from truenorth.methods import recipe
 from truenorth.models.load import with_lora
 from truenorth.models.policy import Policy
 from truenorth.models.twin import twin_of
+from truenorth.players import player_of, slow_player
 from truenorth.recipe import Recipe
-from truenorth.session import player_of, slow_player
 from truenorth.train.step import Player, train_step
 from truenorth.types import LogProbs
 

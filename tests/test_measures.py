@@ -11,7 +11,7 @@ from truenorth.models import head
 from truenorth.models.policy import Policy
 from truenorth.models.references import Cached, Frozen, Moving
 from truenorth.models.scored_references import Start, follow, score_references
-from truenorth.session import player_of
+from truenorth.players import player_of
 from truenorth.types import Measures
 
 ROWS = rows_of([(6, (5, 3)), (4, (7, 2))])

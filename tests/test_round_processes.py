@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from tests.feeds.test_played import QUICK, lines, short
 from tests.many import start
 from tests.test_job import weights
-from tests.test_selfplay import QUICK, lines, short
 from tests.tiny import tiny_directory
 from truenorth import align
 from truenorth.processes import joined

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 import torch
 
+from tests.feeds.test_played import QUICK, lines
 from tests.test_job import weights
-from tests.test_selfplay import QUICK, lines
 from tests.tiny import rows_of, tiny_directory, tiny_model
 from tests.vowels import brief
 from truenorth import align

@@ -6,15 +6,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedTokenizerBase
 
-from . import chased, federation, methods, selfplay, streaming
+from . import feeds, methods
+from .chased import settled, with_adapters
 from .data.notes import notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
+from .data.stream_steps import of_all
+from .data.tokens import Ints
 from .errors import CheckpointError
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
+from .feeds import Feed, Ready
+from .feeds.arriving import suited
 from .models.load import config_of, context_of, load_tokenizer
 from .models.origin import fingerprint
 from .models.references import refuse_repeated
@@ -25,10 +29,9 @@ from .processes import Group, joined
 from .recipe import Objective, Recipe
 from .refusals import adapts, refuse_long_rows, refuse_parts_of_a_model, refuse_unloadable, refuse_update
 from .run import DataSource, Run
-from .session import Session, begin, steps_of
+from .session import Session, begin
 from .train import checkpoint
 from .train.checkpoint import Progress
-from .train.client_steps import ClientSteps
 from .train.loop import Plan, train
 from .train.run_directory import RunDirectory, check_directory, identity, opened
 
@@ -43,25 +46,6 @@ class Result:
     summary: Mapping[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
-    """A run whose rows are prepared and which may begin: what it needs besides the model."""
-
-    recipe: Recipe
-    run: Run
-    directory: RunDirectory
-    tokenizer: PreTrainedTokenizerBase
-    settings: DataSettings
-    given: Prepared | None  # the rows of `data`, where it has some
-    rows: Prepared  # to train on; in rounds as large as theirs will be
-    unseen: Prepared | None  # held out
-    rounds: selfplay.Planned | None
-    context: int | None  # positions that the model has; None: no limit
-    sharding: Sharding
-    clients: ClientSteps | None = None  # federated rounds
-    arriving: streaming.Arriving | None = None  # rows that still come
-
-
 def align(
     recipe: Recipe | str, *, model: str, out: str | Path, data: object = (), resume: bool = False, **settings: Any
 ) -> Result:
@@ -74,25 +58,24 @@ def align(
     watch = settings.pop("watch", None)
     chosen = methods.recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(recipe, str) and settings.get("stream") is not None:
-        chosen = streaming.suited(chosen)
+        chosen = suited(chosen)
     fields: dict[str, Any] = {"model": str(model), "data": data or [], "out": Path(out), **settings}
     return start(chosen, Run(**fields), resume=resume, watch=watch)
 
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:
     """Run `recipe` as `run` says, or go on with the run in `run.out`. Raises as `align` does."""
-    run = chased.with_adapters(recipe, run)
+    run = with_adapters(recipe, run)
     if recipe.domains is not None:  # a run for each
         from .continual.run import train_domains
 
         return train_domains(recipe, run, resume=resume, watch=watch or Silent())
-    streaming.check(recipe, run)
+    feeds.check(recipe, run)
     with joined() as world:
         return _start(recipe, run, world, resume=resume, watch=watch if watch and world.first else Silent())
 
 
 def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch) -> Result:
-    selfplay.check(recipe, run)
     refuse_repeated(recipe.references, run.model)
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = opened(run.out, asked, resume=resume, first=world.first)
@@ -102,7 +85,6 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     sharding = _sharding(run, world, watch)
     refuse_parts_of_a_model(recipe, sharding.sizes)
     refuse_unloadable(recipe, run)
-    federation.check(recipe, run)
     refuse_update(recipe, run, sharding)
     check_references(
         recipe.references,
@@ -110,22 +92,19 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         cut_adapter=sharding.sizes.in_step and adapts(run),
         trust_remote_code=run.trust_remote_code,
     )
-    ready = _prepared(recipe, run, directory, sharding=sharding, watch=watch)
+    feed = feeds.feed_of(ready := _ready(recipe, run, directory, sharding=sharding, watch=watch))
+    refuse_long_rows(run, ready.context, [feed.rows] if ready.unseen is None else [feed.rows, ready.unseen])
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
             check_directory(run.out, asked, resume=resume)  # again: another run may have begun and ended since
         directory.write_settings(asked)
-        if ready.given is not None:
-            directory.write("account.json", ready.given.to_dict())
-        if ready.clients is not None:
-            directory.write("clients.json", federation.account(ready.clients))
-        if run.stream is None:
-            return _train(ready, watch)
-        with streaming.opened(run, ready.tokenizer, ready.settings, directory=directory, watch=watch) as arriving:
-            return _train(replace(ready, rows=arriving.first, arriving=arriving), watch)
+        for name, record in feed.records().items():
+            directory.write(name, record)
+        with feed.opened(watch):
+            return _train(feed, watch)
 
 
-def _prepared(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sharding, watch: Watch) -> Ready:
+def _ready(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sharding, watch: Watch) -> Ready:
     """Rows as tokens, and what else stands before the model is loaded. Raises DataError or SettingsError."""
     world, trusted = sharding.processes.world, run.trust_remote_code
     # the template is also what `final` is written with
@@ -138,21 +117,15 @@ def _prepared(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sh
             return None
         return world.in_turn(lambda: prepare(_paths(sources), tokenizer, settings=settings, said=watch.stage))
 
-    given, rounds = read(run.data), None
-    if recipe.schedule is not None:
-        rounds = selfplay.planned(recipe, run, tokenizer, context=context, data=given)
-    rows = (given or streaming.NOTHING_YET) if rounds is None else rounds.rows
-    unseen = read(run.eval_data)
-    if rows.plain_text and tokenizer.chat_template is not None:
+    given, unseen = read(run.data), read(run.eval_data)
+    if given is not None and given.plain_text and tokenizer.chat_template is not None:
         watch.said(
             "The prompts are plain text: the tokenizer's chat template is not applied to them. If the model is to be "
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
     for note in () if given is None else notes(given, settings, recipe.objective.name):
         watch.said(note)
-    refuse_long_rows(run, context, [rows] if unseen is None else [rows, unseen])
-    clients = federation.steps_of(recipe, run, rows.rows, sharding.processes.data)
-    return Ready(recipe, run, directory, tokenizer, settings, given, rows, unseen, rounds, context, sharding, clients)
+    return Ready(recipe, run, directory, tokenizer, settings, given, unseen, context, sharding)
 
 
 def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
@@ -165,18 +138,18 @@ def _sharding(run: Run, world: Group, watch: Watch) -> Sharding:
     return Sharding.over(world, sizes, torch.device("cuda" if gpu else "cpu"))
 
 
-def _train(ready: Ready, watch: Watch) -> Result:
-    """From prepared rows to the report."""
+def _train(feed: Feed, watch: Watch) -> Result:
+    """From rows to the report."""
+    ready = feed.ready
     recipe, run, directory, tokenizer = ready.recipe, ready.run, ready.directory, ready.tokenizer
     world = ready.sharding.processes.world
-    same = _identity(ready)
+    same = _identity(feed)
     last = world.first_says(checkpoint.newest(directory.checkpoints))
     saved = None if last is None else _saved(last, same)
-    rows = (ready.unseen or ready.rows).rows
-    asked = prompts_of(run.prompts, tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
-    count = run.samples if recipe.objective.score_head is None else 0  # a judge answers nothing
-    prompts = sample_prompts(asked, count, context=ready.context)
-    session = _begun(ready, saved, watch)
+    prompts = _sample_prompts(feed)
+    watch.said(feed.sentence)
+    session = begin(feed.recipe, run, (feed.steps, ready.unseen), saved=saved, watch=watch, sharding=ready.sharding)
+    session = feed.feeding(session, watch)
 
     def sample() -> list[str]:
         return answers(session, tokenizer, prompts, seed=run.seed)
@@ -186,53 +159,42 @@ def _train(ready: Ready, watch: Watch) -> Result:
     progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
     if last is not None:
         progress = checkpoint.restore(last, session.players, world)
-        watch.said(f"Resumed after step {progress.step}{streaming.of_all(session.steps.count)}.")
-    if streaming.of_all(session.steps.count):
+        watch.said(f"Resumed after step {progress.step}{of_all(session.steps.count)}.")
+    if of_all(session.steps.count):
         watch.total_steps(session.steps.count)
     watch.stage("training")
-    plan, regret = _plan(run, recipe, session, directory=directory, watch=watch), list[str]()
-    if ready.arriving is not None:
-        plan = ready.arriving.planned(plan, run, session)
-    outcome = train(session.players, plan, progress)
-    if ready.arriving is not None:
-        regret = ready.arriving.close(recipe, run, session, steps=outcome.progress.step, watch=watch)
+    outcome = train(session.players, feed.planned(_plan(run, recipe, session, watch)), progress)
+    of_rows = feed.closed(outcome, watch)
     if outcome.interrupted:
         return Result(run.out, None, interrupted=True, summary={})
     watch.stage("writing the model and the report")
-    session, told = chased.settled(replace(session, players=outcome.players), recipe, outcome.progress.chase)
+    session, of_modules = settled(replace(session, players=outcome.players), recipe, outcome.progress.chase)
     after = measured(session, session.players)
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
-    summary["notes"] += told + federation.notes(session.steps) + regret
-    if recipe.schedule is not None:
-        for note in selfplay.told_at_the_end(run.out, recipe.schedule.rounds, outcome.progress.seconds):
-            summary["notes"].append(note)
-            watch.said(note)
+    summary["notes"] += of_modules + of_rows
     shown = (prompts, before["answers"], sample())
     finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report
     return Result(run.out, report, interrupted=False, summary=summary)
 
 
-def _identity(ready: Ready) -> str:
+def _identity(feed: Feed) -> str:
     """What must not change from a kill to the run that goes on: recipe, rows, and every model's files."""
-    recipe, run = ready.recipe, ready.run
+    recipe, run = feed.ready.recipe, feed.ready.run
     others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
     if (rule := recipe.update.merging) is not None and rule.base is not None:
         others.append(fingerprint(rule.base))
-    others += federation.fingerprints(ready.clients)
-    return identity(methods.dump(recipe), ready.rows.rows.identity, fingerprint(run.model), *others)
+    others += feed.fingerprints()
+    return identity(methods.dump(recipe), feed.rows.rows.identity, fingerprint(run.model), *others)
 
 
-def _begun(ready: Ready, saved: Progress | None, watch: Watch) -> Session:
-    """The session, its model loaded; in rounds with the steps that make their own rows."""
-    recipe, run, rounds, arriving = ready.recipe, ready.run, ready.rounds, ready.arriving
-    if rounds is not None:
-        steps = rounds.steps(run)
-        recipe, run = selfplay.in_steps(recipe, steps.per_round), run.replace(max_steps=steps.count)
-    own = ready.clients if arriving is None else arriving.steps
-    data = (own or steps_of(run, ready.rows.rows), ready.unseen)
-    session = begin(recipe, run, data, saved=saved, watch=watch, sharding=ready.sharding)
-    return session if rounds is None else selfplay.in_rounds(session, rounds, ready.run, ready.tokenizer, watch)
+def _sample_prompts(feed: Feed) -> list[Ints]:
+    """Those whose answers the report shows: held-out ones, where there are some."""
+    ready, run = feed.ready, feed.ready.run
+    rows = (ready.unseen or feed.rows).rows
+    asked = prompts_of(run.prompts, ready.tokenizer) if run.prompts else (rows[i].prompt for i in range(len(rows)))
+    count = run.samples if ready.recipe.objective.score_head is None else 0  # a judge answers nothing
+    return sample_prompts(asked, count, context=ready.context)
 
 
 def data_settings(recipe: Recipe, run: Run) -> DataSettings:
@@ -270,20 +232,18 @@ def _saved(last: Path, same: str) -> Progress:
     return progress
 
 
-def _plan(run: Run, recipe: Recipe, session: Session, *, directory: RunDirectory, watch: Watch) -> Plan:
+def _plan(run: Run, recipe: Recipe, session: Session, watch: Watch) -> Plan:
     quarter = max(1, -(-session.steps.count // 4))
     return Plan(
         steps=session.steps,
         references=session.references,
         update=recipe.update,
         chase=recipe.chase,
-        out=directory.out,
-        save_every=run.save_every or selfplay.steps_of_round(session) or quarter,
+        out=run.out,
+        save_every=run.save_every or quarter,
         keep_checkpoints=run.keep_checkpoints,
         eval_every=run.eval_every or quarter,
         evaluate=None if session.held_out is None else lambda players: measured(session, players),
-        before_step=lambda step: selfplay.told(session, step),
         watch=watch.logged,
-        take=federation.taker_of(recipe, session),
         processes=session.sharding.processes,
     )

@@ -77,7 +77,7 @@ def planned_run(recipe: "Recipe", run: "Run", planned: Planned) -> "Plan":
 
 def _check_clients(clients: "Clients", planned: Planned) -> None:
     """Raise SettingsError where processes could not share the clients out, or nothing says how many there are."""
-    from .federation import refuse_processes
+    from .feeds.dealt import refuse_processes
 
     if clients.column is None:
         refuse_processes(clients.taking_part(clients.dealt), clients.dealt, planned.devices)
@@ -129,7 +129,7 @@ def _rows(recipe: "Recipe", run: "Run", planned: Planned) -> "tuple[RowLengths, 
     rows = prepare(sources, tokenizer, settings=data_settings(recipe, run)).rows
     if asked is not None and asked.column is not None:
         from .data.owners import owners_of
-        from .federation import refuse_processes
+        from .feeds.dealt import refuse_processes
 
         clients = len(set(owners_of(rows, [path for path, _ in sources], asked.column)))
         dealt = asked.taking_part(clients)

@@ -37,7 +37,7 @@ class Request:
     def recipe(self) -> "Recipe":
         recipe = methods.load(self.parts)
         if self.run.stream is not None:
-            from .streaming import suited
+            from .feeds.arriving import suited
 
             recipe = suited(recipe, given=self.parts.get("update") or {})
         for key, value in self.changes:

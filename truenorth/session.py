@@ -3,20 +3,17 @@
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
 
 import torch
 from peft import PeftModel
-from torch import nn
 
 from .data.cache import cache_folder
-from .data.loader import PlannedSteps, Steps
+from .data.loader import PlannedSteps
 from .data.packing import PackedBatch
 from .data.prepare import Prepared
 from .data.tokens import TokenizedRows
 from .errors import SettingsError
 from .evaluate.progress import Watch
-from .models.degrees import DegreeReader
 from .models.load import load_model, stored_dtype, with_lora
 from .models.logprobs import Model, base_of
 from .models.memory import Part
@@ -28,11 +25,10 @@ from .models.scored_references import Scores, Start, bytes_beside, follow, score
 from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
-from .models.task_vector import task_vector
 from .models.twin import twin_of
 from .online.round_steps import RoundSteps
-from .optim.merging import Merged
 from .optim.state_size import state_bytes, task_bytes
+from .players import SCORE, merging, player_of, slow_player
 from .processes import Group
 from .recipe import Recipe
 from .run import Run
@@ -42,8 +38,6 @@ from .train.federated import bytes_in_rounds
 from .train.first_step import FirstStep, check_first_step
 from .train.step import Player
 from .train.trial import MemoryTrial
-
-HEAD, SCORE = "degree_head.", "score_head."  # before the names of the parameters of a method's head
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +113,6 @@ def begin(
     if run.gradient_checkpointing:
         base_of(model).activation_checkpointing_enable()
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
-    if recipe.schedule is None:
-        watch.said(steps.sentence)
     player, twin = player_of(recipe, policy), None if recipe.chase is None else twin_of(policy)
     others = [] if twin is None else [slow_player(recipe, twin)]
     if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
@@ -138,9 +130,7 @@ def begin(
     start = replace(start, budget=budget)
     watch.stage("scoring the references")
     used = [(steps.rows, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
-    player = replace(
-        player, followers=follow(recipe.references, start), optimizer=_merging(recipe, run, player, watch)
-    )
+    player = replace(player, followers=follow(recipe.references, start), optimizer=merging(recipe, run, player, watch))
     with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
         references = score_references(recipe.references, start, used, player.followers)
     return Session(
@@ -155,11 +145,6 @@ def begin(
         sharding=sharding,
         twin=twin,
     )
-
-
-def steps_of(run: Run, rows: TokenizedRows) -> Steps:
-    """The steps of a run through rows that are all there. Raises DataError where their shares take none."""
-    return Steps(rows, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)
 
 
 def load_policy(run: Run) -> tuple[Model, torch.dtype]:
@@ -190,74 +175,6 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
     with session.evaluating():
         batch, precision = session.first_batch(), session.policy.precision
         return check_first_step(session.players, batch, session.references, precision=precision)
-
-
-def player_of(recipe: Recipe, policy: Policy) -> Player:
-    """The policy as the step trains it, and beside it the head of a method that has one."""
-    trained = {name: p for name, p in policy.model.named_parameters() if p.requires_grad}
-    if recipe.objective.score_head is not None:
-        return _judge_of(recipe, policy, trained)
-    log_probs, optimizer = policy.log_probs, recipe.update.build(trained.values())
-    if (asked := recipe.objective.degree_head) is not None:
-        reader = DegreeReader.of(policy, levels=1 + len(asked.deleted))
-        own = _beside(reader.head, HEAD, optimizer, asked.learning_rate / recipe.update.learning_rate)
-        log_probs, trained = reader.log_probs, trained | own
-    return Player(
-        log_probs=partial(log_probs, asked=recipe.objective.of_policy),
-        objective=recipe.objective,
-        optimizer=optimizer,
-        named_parameters=trained,
-        max_grad_norm=recipe.update.max_grad_norm,
-    )
-
-
-def slow_player(recipe: Recipe, twin: Policy) -> Player:
-    """The second of two modules that chase each other, at its share of the learning rate."""
-    assert recipe.chase is not None
-    assert recipe.objective.slow is not None
-    player = player_of(recipe.replace(objective=recipe.objective.slow), twin)
-    for group in player.optimizer.param_groups:
-        group["rate_scale"] = recipe.chase.speed_ratio
-    return player
-
-
-def _judge_of(recipe: Recipe, policy: Policy, trained: Mapping[str, nn.Parameter]) -> Player:
-    """A head of scores and the layers below it. The LM head learns nothing, unless it is the embeddings too."""
-    asked = recipe.objective.score_head
-    assert asked is not None
-    reader = ScoreReader.of(policy)
-    unused = None if base_of(policy.model).config.tie_word_embeddings else policy.model.get_output_embeddings()
-    below = {name: p for name, p in trained.items() if unused is None or p is not unused.weight}
-    optimizer = recipe.update.build(below.values())
-    own = _beside(reader.head, SCORE, optimizer, asked.learning_rate / recipe.update.learning_rate)
-    return Player(
-        log_probs=reader.log_probs,
-        objective=recipe.objective,
-        optimizer=optimizer,
-        named_parameters=below | own,
-        max_grad_norm=recipe.update.max_grad_norm,
-    )
-
-
-def _beside(
-    head: nn.Module, prefix: str, optimizer: torch.optim.Optimizer, rate_scale: float
-) -> dict[str, nn.Parameter]:
-    """A method's head, trained beside the policy at so many times its learning rate: its parameters by name."""
-    own = {f"{prefix}{name}": parameter for name, parameter in head.named_parameters()}
-    optimizer.add_param_group({"params": list(own.values()), "rate_scale": rate_scale})
-    return own
-
-
-def _merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.optim.Optimizer:
-    """The player's optimizer, merging if the update asks for it. The policy must still be at its start."""
-    rule, trained = recipe.update.merging, player.named_parameters
-    if rule is None or rule.idle:
-        return player.optimizer
-    assert rule.base is not None, "a run refuses merging without a base"
-    watch.stage("loading the base model")
-    named = {name: p for name, p in trained.items() if not name.startswith((HEAD, SCORE))}
-    task = task_vector(rule.base, named, trust_remote_code=run.trust_remote_code)
-    return Merged(player.optimizer, rule, task, named, seed=run.seed, by_kernels=recipe.update.compile)
 
 
 def _budget(

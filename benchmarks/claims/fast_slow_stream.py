@@ -16,7 +16,7 @@ from fast_slow_runs import RANK, Trial
 from trained import MAX_LENGTH, once
 
 from truenorth import align
-from truenorth.streaming import suited
+from truenorth.feeds.arriving import suited
 
 BATCH = 8  # pairs
 WINDOW = 5  # steps whose online accuracies are averaged

@@ -7,17 +7,20 @@ from pathlib import Path
 from drawn import Prompt
 from self_play_arms import PROMPTS, Arm
 
-from truenorth import selfplay
 from truenorth.evaluate.progress import Silent
+from truenorth.feeds import Played, Ready
 from truenorth.files import write_text
+from truenorth.job import data_settings
 from truenorth.judge import judge_of
 from truenorth.models.load import load_tokenizer
 from truenorth.models.logprobs import Model
 from truenorth.models.modes import evaluating
+from truenorth.models.sharding import WHOLE
 from truenorth.run import Run
-from truenorth.session import begin, steps_of
+from truenorth.session import begin
 from truenorth.train.checkpoint import Progress
 from truenorth.train.loop import Plan, train
+from truenorth.train.run_directory import RunDirectory
 
 Look = Callable[[Model, int], None]  # is shown the policy after so many steps
 MAX_LENGTH = 192  # tokens of a request with one answer
@@ -36,13 +39,10 @@ def played(arm: Arm, model: str, prompts: Sequence[Prompt], out: Path, *, seed: 
         model=model, prompts=file, judge=judge_of(arm.judge), out=out, seed=seed, batch_size=PROMPTS,
         max_length=MAX_LENGTH, precision="float32", tokens_per_micro_batch=8192,
     )  # fmt: skip
-    planned = selfplay.planned(recipe, run, tokenizer, context=None, data=None)
-    all_steps = planned.steps(run)
-    played_run = run.replace(max_steps=all_steps.count)
-    data = steps_of(played_run, planned.rows.rows), None
-    by_steps = selfplay.in_steps(recipe, all_steps.per_round)
-    session = begin(by_steps, played_run, data, saved=None, watch=Silent())
-    session = selfplay.in_rounds(session, planned, run, tokenizer, Silent())
+    settings = data_settings(recipe, run)
+    feed = Played.of(Ready(recipe, run, RunDirectory(out), tokenizer, settings, None, None, None, WHOLE))
+    session = begin(feed.recipe, run, (feed.steps, None), saved=None, watch=Silent())
+    session = feed.feeding(session, Silent())
 
     def see(step: int) -> None:
         with session.policy.attending_natively(), evaluating(session.policy.model):

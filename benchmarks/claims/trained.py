@@ -13,13 +13,14 @@ from drawn import SFT
 from truenorth.chased import settled
 from truenorth.data.prepare import prepare
 from truenorth.evaluate.progress import Silent
+from truenorth.feeds.feed import steps_of
 from truenorth.files import write_json
 from truenorth.job import data_settings
 from truenorth.models.load import load_tokenizer
 from truenorth.optim.update import AdamW
 from truenorth.recipe import Recipe
 from truenorth.run import DataSource, Run
-from truenorth.session import Session, begin, steps_of
+from truenorth.session import Session, begin
 from truenorth.train.checkpoint import Progress
 from truenorth.train.loop import Plan, train
 

@@ -10,13 +10,14 @@ CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
 sys.path.insert(0, str(CLAIMS))
 try:
     from fast_slow import SEEDS, WHOLE
-    from fast_slow_domains import FOUR
+    from fast_slow_domains import BASELINES, FOUR, points
     from fast_slow_points import Key, less, read, write
     from fast_slow_rows import REWARDS, domain_of, of_domains, reward, turning
     from fast_slow_runs import Trial, norms
     from fast_slow_stream import back, regret, steps_of
-    from fast_slow_tables import tables
+    from fast_slow_tables import COFS, against, tables
     from picture_fast_slow import curve, smooth
+    from picture_fast_slow_domains import WAYS
 finally:
     sys.path.remove(str(CLAIMS))
 
@@ -126,6 +127,22 @@ def test_a_table_has_differences_seed_by_seed() -> None:
     lines = dict(tables(found))["OFS-DPO less DPO at the same rate"]
     assert lines[-1] == "| OFS-DPO | 24 | 0.001 | +0.200 +- 0.100 | +0.20 +- 0.10 | +0.200 +- 0.100 |"
     assert less({"1": 1.0, "2": 5.0}, {"1": 0.5, "3": 0.0}) == [0.5]
+
+
+def test_readings_of_one_sequence_keep_their_names_and_every_way_is_drawn() -> None:
+    sequence, found = WHOLE.sequences[0], {}
+    for within, value in (("box", 0.9), ("simplex", 0.6)):
+        ways = {way: {"accuracy": [[0.5, 0.5], None, [value, value]]} for way in ("cofs", *BASELINES[within])}
+        summary = {way: {"accuracy": {"average": value}} for way in ways}
+        run = {"ways": ways, "summary": summary, "fits": [{"ratios": [1.0]}, {"ratios": [value, 0.1]}]}
+        found |= points(run, sequence, within, 1)
+    assert {key.arm for key in found} == set(WAYS)
+    assert {arm: found[Key("2 domains", arm, "0.001", "1", "all", "ratio praise")] for arm in COFS} == {
+        "cofs, box": 0.9,
+        "cofs, simplex": 0.6,
+    }
+    [line] = [line for line in against(found, "2 domains", "cofs, simplex") if line.startswith("| plain sum ")]
+    assert "| +0.300 |" in line
 
 
 def test_a_curve_is_the_mean_over_seeds_in_the_order_of_steps() -> None:

@@ -84,7 +84,7 @@ def test_numbers_that_are_all_zero_still_have_a_place() -> None:
     [
         (["good", "good"], "good", "Nothing to change: 2 checks, all well."),
         (["watch", "good"], "watch", "1 thing to watch; 1 check well."),
-        (["problem", "problem", "watch"], "problem", "2 problems and 1 thing to watch; no checks well."),
+        (["problem", "problem", "watch"], "problem", "2 problems and 1 thing to watch."),
     ],
 )
 def test_the_verdict_is_the_worst_finding(levels: list[str], level: str, said: str) -> None:

@@ -21,7 +21,7 @@ from truenorth.models.degrees import DegreeReader
 from truenorth.models.load import with_lora
 from truenorth.models.logprobs import backbone, unpack
 from truenorth.models.policy import Policy
-from truenorth.session import player_of
+from truenorth.players import player_of
 from truenorth.train import checkpoint
 from truenorth.train.checkpoint import Progress
 from truenorth.train.loop import Plan, train

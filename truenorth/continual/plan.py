@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data.loader import Steps
 from ..data.prepare import Prepared, prepare
 from ..domains import Domains
 from ..errors import DataError, SettingsError
 from ..evaluate.progress import Watch
+from ..feeds.feed import steps_of
 from ..job import data_settings
 from ..methods.ofs_dpo import FastSlow
 from ..models.load import context_of, load_tokenizer
@@ -43,7 +43,7 @@ class Planned:
     def steps(self, domain: Domain) -> int:
         """Optimizer steps of its run."""
         rows, run = self.rows[domain.name].rows, self.run
-        return Steps(rows, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps).count
+        return steps_of(run, rows).count
 
     def identity(self) -> dict[str, object]:
         """What must stay as it is from a kill to the run that goes on."""

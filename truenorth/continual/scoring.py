@@ -15,7 +15,7 @@ from ..models.references import Frozen, Reference, starts_as_policy
 from ..models.scored_references import Scores, Start, score_references
 from ..processes import ALONE
 from ..recipe import Recipe
-from ..session import player_of
+from ..players import player_of
 from ..train.metrics import per_prompt
 from ..train.step import Player, score, summary_of
 from ..types import Candidates, LogProbs

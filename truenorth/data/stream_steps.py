@@ -15,6 +15,15 @@ from .tokens import Ends, TokenizedRows
 ENDLESS = sys.maxsize  # steps of a stream whose end is not known
 
 
+def of_all(count: int) -> str:
+    """` of 40`; empty where the number of steps is not known.
+
+    >>> of_all(40), of_all(ENDLESS)
+    (' of 40', '')
+    """
+    return "" if count == ENDLESS else f" of {count}"
+
+
 def unheard(sentence: str) -> None:
     """What replayed rows are told to: it was said when they came."""
     del sentence

@@ -38,7 +38,7 @@ class RoundSteps:
     ) -> None:
         self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
         self._make, self.tell = make, tell
-        self.per_round = -(-schedule.epochs * rows // batch_size)
+        self.per_round = steps_of_round(schedule, rows, batch_size=batch_size)
         self.count = schedule.rounds * self.per_round
         self._open: tuple[int, TokenizedRows] | None = None
 
@@ -82,6 +82,11 @@ class RoundSteps:
     def batches(self, step: int, *, budget: int, part: int = 0, parts: int = 1) -> list[PackedBatch]:
         """As of `Steps`."""
         return list(batches(self.open(step), self.indices(step), budget=budget, part=part, parts=parts))
+
+
+def steps_of_round(schedule: Rounds, rows: int, *, batch_size: int) -> int:
+    """Optimizer steps in a round of so many rows."""
+    return -(-schedule.epochs * rows // batch_size)
 
 
 def rows_per_prompt(compared: int, pairing: Pairing) -> int:

@@ -6,21 +6,21 @@ from contextlib import ExitStack, contextmanager
 
 from transformers import PreTrainedTokenizerBase
 
-from .errors import SettingsError
-from .models.export import Final, export
-from .models.logprobs import base_of
-from .models.scored_references import Live
-from .models.sharding import whole_weights
-from .online.decoding import Mixed
-from .online.opponents import Opposed
-from .online.sampler import Local
-from .online.sampling import Sampler
-from .online.server import Server
-from .processes import ALONE
-from .recipe import Recipe
-from .refusals import adapts
-from .run import Run
-from .session import Session
+from ..errors import SettingsError
+from ..models.export import Final, export
+from ..models.logprobs import base_of
+from ..models.scored_references import Live
+from ..models.sharding import whole_weights
+from ..online.decoding import Mixed
+from ..online.opponents import Opposed
+from ..online.sampler import Local
+from ..online.sampling import Sampler
+from ..online.server import Server
+from ..processes import ALONE
+from ..recipe import Recipe
+from ..refusals import adapts
+from ..run import Run
+from ..session import Session
 
 CARD = "The policy of round {number} of a run in rounds, as the server that draws its answers was given it.\n"
 

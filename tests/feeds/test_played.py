@@ -125,7 +125,7 @@ def test_a_judge_that_says_nothing_is_quoted(model: str, prompts: str, tmp_path:
 
 RUN = """
 import sys
-from tests.test_selfplay import QUICK, short
+from tests.feeds.test_played import QUICK, short
 from truenorth import align
 from truenorth.models.references import Moving
 model, prompts, out = sys.argv[1:]

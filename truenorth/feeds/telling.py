@@ -3,15 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from .data.chat import Encoder
-from .methods.mpo import MPO, MPORT
-from .models.modes import evaluating
-from .online.distances import Scores, distances, log_ratios
-from .online.round_file import RoundFile
-from .online.round_measures import measures_of
-from .online.round_steps import tokenized
-from .online.rounds import COMPARED, Play
-from .session import Session
+from ..data.chat import Encoder
+from ..methods.mpo import MPO, MPORT
+from ..models.modes import evaluating
+from ..online.distances import Scores, distances, log_ratios
+from ..online.round_file import RoundFile
+from ..online.round_measures import measures_of
+from ..online.round_steps import tokenized
+from ..online.rounds import COMPARED, Play
+from ..session import Session
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ import torch
 from safetensors.torch import load_file
 
 from tests.tiny import rows_of, tiny_directory
-from truenorth import align, federation
+from truenorth import align
 from truenorth.clients import Clients
 from truenorth.data.tokens import TokenizedRows
 from truenorth.errors import DataError, SettingsError
+from truenorth.feeds.dealt import fingerprint
 from truenorth.methods import recipe
 from truenorth.optim.update import AdamW
 from truenorth.recipe import Recipe
@@ -80,7 +81,7 @@ def test_one_client_of_one_step_is_the_run_without_clients_to_the_bit(
 
 RUN = """
 import json, os, signal, sys
-from tests.test_federation import QUICK, of_users
+from tests.feeds.test_dealt import QUICK, of_users
 from truenorth import align
 from truenorth.evaluate.progress import Silent
 
@@ -97,7 +98,7 @@ align(of_users(), model=model, data=pairs, out=out, max_steps=5, save_every=2, w
 def test_a_killed_run_goes_on_to_the_same_bits(model: str, pairs: str, tmp_path: Path) -> None:
     asked: dict[str, Any] = {"model": model, "data": pairs, "max_steps": 5, "save_every": 2, **QUICK}
     align(of_users(), out=tmp_path / "whole", **asked)
-    root = Path(__file__).parent.parent
+    root = Path(__file__).parent.parent.parent
     command = [sys.executable, "-W", "ignore", "-c", RUN, model, pairs, str(tmp_path / "killed")]
     process = subprocess.run(command, cwd=root, env=os.environ | {"PYTHONPATH": str(root)}, check=False)
     assert process.returncode == -signal.SIGKILL
@@ -153,10 +154,9 @@ def test_clients_that_cannot_be_are_refused_before_a_model_is_loaded(
 def test_other_owners_are_another_run() -> None:
     rows = TokenizedRows.of(rows_of([(3, (2, 2))] * 4))
 
-    def fingerprints(owners: str) -> list[str]:
+    def fingerprint_of(owners: str) -> str:
         steps = ClientSteps(rows, by_owner(list(owners)), Clients(column="user"), batch_size=2, seed=0)
-        return federation.fingerprints(steps)
+        return fingerprint(steps)
 
-    assert fingerprints("abab") == fingerprints("abab")
-    assert len({tuple(fingerprints(owners)) for owners in ("abab", "abba", "xbxb", "aaaa")}) == 4
-    assert federation.fingerprints(None) == []
+    assert fingerprint_of("abab") == fingerprint_of("abab")
+    assert len({fingerprint_of(owners) for owners in ("abab", "abba", "xbxb", "aaaa")}) == 4

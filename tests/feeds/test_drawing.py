@@ -10,9 +10,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from tests.feeds.test_played import QUICK, model, prompts, short
 from tests.online.completion_server import Script, serving
 from tests.test_job import weights
-from tests.test_selfplay import QUICK, model, prompts, short
 from truenorth import align
 from truenorth.errors import SamplerError, SettingsError
 from truenorth.request import request

@@ -15,13 +15,14 @@ import torch
 from tests.test_job import pairs as pairs  # the fixture
 from tests.test_job import weights
 from tests.tiny import tiny_directory
-from truenorth import align, session
+from truenorth import align
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
+from truenorth.feeds import feed
+from truenorth.feeds.arriving import suited
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen, Moving
 from truenorth.recipe import Recipe
-from truenorth.streaming import suited
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 0, "lora": {"rank": 2}}
 
@@ -71,7 +72,7 @@ def test_a_stream_trains_as_a_file_in_the_same_order_to_the_bit(
         orders.append([place for step in range(steps.count) for place in steps.indices(step)])
         return steps
 
-    monkeypatch.setattr(session, "Steps", noted)
+    monkeypatch.setattr(feed, "Steps", noted)
     align(fast(), model=model, data=str(file), out=tmp_path / "whole", **QUICK)
     coming = written([rows[place] for place in orders[0]], tmp_path / "coming.jsonl")
     align(fast(), model=model, stream=stream(coming), out=tmp_path / "stream", **QUICK)
@@ -151,7 +152,7 @@ def test_a_reference_that_moves_has_no_regret_and_says_why(model: str, pairs: st
 RUN = """
 import sys
 from truenorth import align
-from tests.test_streaming import QUICK, fast, stream
+from tests.feeds.test_arriving import QUICK, fast, stream
 model, path, out = sys.argv[1:]
 coming = stream(path, idle_seconds=3600)
 align(fast(), model=model, stream=coming, out=out, resume=True, save_every=2, max_steps=6, **QUICK)

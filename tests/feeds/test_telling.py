@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_selfplay import QUICK, lines, short
+from tests.feeds.test_played import QUICK, lines, short
 from tests.tiny import tiny_directory
 from tests.vowels import brief
 from truenorth import align

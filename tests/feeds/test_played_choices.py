@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_selfplay import QUICK, lines, model, prompts, short
+from tests.feeds.test_played import QUICK, lines, model, prompts, short
 from tests.vowels import brief
 from truenorth import align
 from truenorth.errors import ModelError, SettingsError

@@ -1,0 +1,34 @@
+"""Feeds: where the rows of a run come from, and when; a file for each way.
+
+`feed` files, all there before the first step, and what all ways have in common; `played` rounds of self-play; `dealt`
+clients of federated rounds; `arriving` a stream.
+"""
+
+from ..recipe import Recipe
+from ..run import Run
+from . import arriving, dealt, played
+from .arriving import Arriving
+from .dealt import Dealt
+from .feed import Feed, Ready
+from .played import Played
+
+
+def check(recipe: Recipe, run: Run) -> None:
+    """Raise SettingsError or DataError where a run is given what its rows do not come from, or lacks what they do."""
+    arriving.check(recipe, run)
+    played.check(recipe, run)
+    dealt.check(recipe, run)
+
+
+def feed_of(ready: Ready) -> Feed:
+    """The feed of a run. Raises DataError or SettingsError where its rows cannot be trained on so."""
+    if ready.run.stream is not None:
+        return Arriving(ready)
+    if ready.recipe.schedule is not None:
+        return Played.of(ready)
+    if ready.recipe.clients is not None:
+        return Dealt.of(ready)
+    return Feed.of(ready)
+
+
+__all__ = ["Arriving", "Dealt", "Feed", "Played", "Ready", "check", "feed_of"]
