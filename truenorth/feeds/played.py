@@ -132,7 +132,7 @@ class Played(Feed):
     def sentence(self) -> str:
         rounds, each = self.schedule.rounds, self.per_round
         return (
-            f"{rounds} round{'s' * (rounds > 1)} of {self.count} prompts, {each} step{'s' * (each > 1)} in each, "
+            f"{rounds} round{'s' * (rounds > 1)} of {self.count} prompt{'s' * (self.count > 1)}, {each} step{'s' * (each > 1)} in each, "
             "if every prompt gives its rows."
         )
 
@@ -142,17 +142,17 @@ class Played(Feed):
             watch.stage("loading the judge")
         sampler, hand_over = sampler_of(session, run, self.ready.tokenizer)
         play = Play(
-            self.schedule,
-            self.contents,
-            self.count,
-            sampler,
-            None if run.judge is None else open_judge(run.judge),
-            run.out / "rounds",
-            run.seed,
-            partial(answering, session),
-            session.data,
-            objective.opponent,
-            hand_over,
+            schedule=self.schedule,
+            contents=self.contents,
+            count=self.count,
+            sampler=sampler,
+            judge=None if run.judge is None else open_judge(run.judge),
+            folder=run.out / "rounds",
+            seed=run.seed,
+            answering=partial(answering, session),
+            group=session.data,
+            opponent=objective.opponent,
+            hand_over=hand_over,
         )
         choose = None
         if (selection := objective.selection) is not None:
