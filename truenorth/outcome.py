@@ -18,6 +18,7 @@ from .data.chat import Encoder
 from .data.tokens import Ints
 from .evaluate.preferences import each_held_out
 from .evaluate.progress import Watch
+from .evaluate.rounding import Totals, rounding, tells, totals
 from .files import write_json
 from .models.classifier import export_classifier
 from .models.export import Final, export
@@ -31,6 +32,7 @@ from .run import Run
 from .session import Session, first_step
 from .train.checkpoint import Progress
 from .train.loop import by_player
+from .train.rounding import Rounding
 from .train.run_directory import RunDirectory
 from .train.step import Player
 
@@ -86,6 +88,7 @@ def measured_before(
     found = {
         "step0": None if check is None else asdict(check),
         "held_out": measured(session, session.players),
+        "totals": in_both_precisions(session, recipe),
         "answers": sample(),
         "notes": [f"Prompts were not shared: {session.policy.scorer.fallback}."] * bool(session.policy.scorer.fallback)
         + ["The head that tells how much was deleted was trained beside the model and is not part of it."]
@@ -104,6 +107,24 @@ def measured(session: Session, players: Sequence[Player]) -> dict[str, float]:
         return by_player(each_held_out(players, rows, references, budget=session.budget, group=session.data))
 
 
+def in_both_precisions(session: Session, recipe: Recipe) -> Mapping[str, Totals] | None:
+    """`evaluate.rounding.totals` of the policy. None where margins are float32 anyway, where they are of more than the
+    policy and its start, and where a process cannot score alone (FSDP gathers layers in bfloat16)."""
+    rows, policy = session.held_out, session.policy
+    if rows is None or policy.precision == "float32" or session.sharding.sizes.in_step or not tells(recipe):
+        return None
+    with session.evaluating():
+        return totals(policy, rows, budget=session.budget)
+
+
+def _rounding(session: Session, recipe: Recipe, before: Mapping[str, Any]) -> Rounding | None:
+    """What the run's precision does to its margins, where that was asked at the start too."""
+    start, end = before.get("totals"), in_both_precisions(session, recipe)
+    if start is None or end is None or session.held_out is None:
+        return None
+    return rounding(recipe, session.held_out, start=start, end=end)
+
+
 def summarise(
     recipe: Recipe,
     run: Run,
@@ -118,6 +139,8 @@ def summarise(
     papers = [paper for paper in dict.fromkeys(papers) if paper]
     models = [session.policy.model] + ([session.twin.model] if session.twin is not None else [])
     parameters = list({p: None for model in models for p in model.parameters()})  # frozen ones are held once
+    rounded = _rounding(session, recipe, before)
+    drowned = [f"The accuracies say little: {rounded.said}."] if rounded is not None and rounded.drowned else []
     return {
         "method": _summed(weights, names),
         "methods": list(names),
@@ -137,13 +160,14 @@ def summarise(
         if session.policy.device.type == "cuda"
         else platform.processor() or "cpu",
         "precision": session.policy.precision,
+        "rounding": None if rounded is None else asdict(rounded),
         "tokens_per_micro_batch": session.budget,
         "prompts_shared": session.policy.scorer.shared,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "step0": before.get("step0"),
         "evaluation": {"before": before.get("held_out", {}), "after": dict(after)} if after else None,
         "citations": papers,
-        "notes": list(before.get("notes", [])),
+        "notes": [*before.get("notes", []), *drowned],
     }
 
 
@@ -214,5 +238,7 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
         low, high = (after[f"rewards/accuracies/{end}"] for end in ("low", "high"))
         interval = f"95 %: {low:.1%} to {high:.1%}, {after['count']:.0f} prompts"
         lines += [f"Held-out reward accuracy: {after['rewards/accuracies']:.1%} ({interval}).", ""]
+        if summary["rounding"] and (rounded := Rounding(**summary["rounding"])).drowned:
+            lines += [f"That says little: {rounded.said}.", ""]
     lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
     return "\n".join(lines)

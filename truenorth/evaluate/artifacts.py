@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from ..errors import DataError
 from ..train.evidence import Record
+from ..train.rounding import Rounding
 from .account import Account, Values, Written
 
 T = TypeVar("T")
@@ -64,6 +65,7 @@ class Summary(Written):
     device: str = ""
     precision: str = ""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
+    rounding: Rounding | None = None
     step0: StepZero | None = None
     evaluation: BeforeAfter | None = None
     world: BeforeAfter | None = None

@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -122,6 +122,8 @@ def headline(artifacts: Artifacts) -> str:
         said = f"{title} trained for {steps}"
     if accuracy is None or accuracy.after is None:
         return f"{said}."
+    if summary.rounding is not None and summary.rounding.drowned:
+        return f"{said}; held-out accuracy is not known: {summary.rounding.said}."
     change = f"{accuracy.say(accuracy.before)} → " if accuracy.before else ""
     interval = f" (95\u202f%: {accuracy.interval(accuracy.after)})" if accuracy.after.bounded else ""
     return f"{said}; held-out accuracy {change}{accuracy.say(accuracy.after)}{interval}."
@@ -151,6 +153,8 @@ def figures(artifacts: Artifacts) -> list[Figure]:
     accuracy = held_out_accuracy(artifacts)
     if accuracy and accuracy.after:
         found.append(_figure(accuracy))
+        if summary.rounding is not None and summary.rounding.drowned:
+            found = [replace(found[0], details=(summary.rounding.said,))]
     if world := _first_of_world(artifacts):
         found.append(world)
     if (kl := sampled_kl(artifacts)) is not None:
@@ -190,11 +194,12 @@ def verdict(findings: list[Finding]) -> tuple[str, str]:
     if not problems and not watches:
         return "good", f"Nothing to change: {_count(fine, 'check')}, all well."
     parts = [_count(problems, "problem")] * bool(problems) + [_count(watches, "thing") + " to watch"] * bool(watches)
-    return "problem" if problems else "watch", f"{' and '.join(parts)}; {_count(fine, 'check')} well."
+    well = f"; {_count(fine, 'check')} well" if fine else ""
+    return "problem" if problems else "watch", f"{' and '.join(parts)}{well}."
 
 
 def _count(n: int, noun: str) -> str:
-    return f"{n or 'no'} {noun}{'' if n == 1 else 's'}"
+    return f"{n} {noun}{'' if n == 1 else 's'}"
 
 
 def _came_from(change: Change, unit: str) -> tuple[str, ...]:

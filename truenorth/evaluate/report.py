@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ..files import write_text
 from ..train.diagnosis import diagnose
-from ..train.evidence import Finding
+from ..train.evidence import Finding, short
 from . import headline
 from .artifacts import Artifacts, Citation, read
 from .calibration import Reliability, reliability
@@ -38,7 +38,13 @@ def write_report(run_directory: Path) -> Path:
 def findings(artifacts: Artifacts) -> list[Finding]:
     """The diagnosis of metrics and samples together, problems first."""
     beta, clip = artifacts.setting("objective", "beta"), artifacts.setting("update", "max_grad_norm")
-    found = diagnose(artifacts.records, beta=beta, max_grad_norm=clip, moving=artifacts.reference_moves)
+    found = diagnose(
+        artifacts.records,
+        beta=beta,
+        max_grad_norm=clip,
+        moving=artifacts.reference_moves,
+        rounding=artifacts.summary.rounding,
+    )
     found += diagnose_samples(artifacts.samples)
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
@@ -92,6 +98,7 @@ def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
         ("All parameters", summary.parameters),
         ("Device", summary.device or None),
         ("Precision", summary.precision or None),
+        ("Rounding of a margin", short(summary.rounding.difference) if summary.rounding else None),
         ("Seed", artifacts.run.get("seed")),
         ("First loss by theory", f"{step0.expected:.5g}" if step0 else None),
         ("First loss measured", f"{step0.measured:.5g}" if step0 else None),

@@ -58,6 +58,10 @@ class Policy:
         """The precision of the matrix products; log-probs are float32 in any case."""
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.precision == "bfloat16")
 
+    def in_float32(self) -> "Policy":
+        """The same model, scored in float32: within `storage.float32_products` where weights are stored rounded."""
+        return replace(self, precision="float32")
+
     def attend_packed(self) -> None:
         if self.scorer.shared:
             base_of(self.model).set_attn_implementation(NAME)

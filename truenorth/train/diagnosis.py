@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from . import stability
 from .chase_findings import chased
 from .evidence import NOISE, Evidence, Finding, Record, percent, short, smooth
+from .rounding import Rounding, drowned
 
 LEAST_STEPS = 10  # logged steps, below which two windows overlap and nothing is a trend
 
@@ -44,22 +45,31 @@ CHANCE_MOST = 0.6  # an accuracy above this is read as learning even where few r
 
 
 def diagnose(
-    records: Sequence[Record], *, beta: float | None, max_grad_norm: float | None = None, moving: bool = False
+    records: Sequence[Record],
+    *,
+    beta: float | None,
+    max_grad_norm: float | None = None,
+    moving: bool = False,
+    rounding: Rounding | None = None,
 ) -> list[Finding]:
     """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
 
     `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged, and
     where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the last moves.
+    Accuracies are not judged where, by `rounding`, the signs of margins are rounding.
     """
     evidence = Evidence(records, beta, max_grad_norm)
     if broken := stability.finite(evidence):
         return [broken]
+    rounded = [finding] if (finding := drowned(rounding, evidence)) else []
     logged = len(evidence.train("loss"))
     if logged < LEAST_STEPS:
         sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
-        return [Finding("watch", "Too short to judge", sentence, f"{evidence.flags}, or a smaller --batch-size")]
-    checks = [check for check in CHECKS if not (moving and check in OF_THE_WAY)]
-    found = [finding for check in checks if (finding := check(evidence))]
+        short_run = Finding("watch", "Too short to judge", sentence, f"{evidence.flags}, or a smaller --batch-size")
+        return [*rounded, short_run]
+    left_out = OF_THE_WAY * moving + OF_SIGNS * bool(rounded)
+    checks = [check for check in CHECKS if check not in left_out]
+    found = rounded + [finding for check in checks if (finding := check(evidence))]
     if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
         found = [finding for finding in found if finding.title != "The loss does not move"]
     return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
@@ -254,6 +264,7 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     chased,
     stability.stuck,
 )
+OF_SIGNS = (accuracy, generalization)
 OF_THE_WAY = (accuracy, generalization, divergence, stability.stuck)  # from the start, which a moving reference leaves
 
 
