@@ -4,11 +4,11 @@
 
     one      one domain: at equal steps, and at equal compute
     few      gradient norms on few pairs, which are soon told apart
-    domains  two and four domains, one after another: COFS-DPO and its baselines
+    domains  two and four domains, one after another: COFS-DPO by either reading, and its baselines
     stream   a preference that turns into its opposite
 
-Half an hour of processor. Each run is kept in FOLDER: started again, it goes on where it was stopped. `--tables` only
-prints what the csv has, and draws docs/fast-slow.svg. docs/claims.md says what came out.
+Forty minutes of processor. Each run is kept in FOLDER: started again, it goes on where it was stopped. `--tables` only
+prints what the csv has, and draws docs/fast-slow.svg and fast-slow-domains.svg. docs/claims.md says what came out.
 """
 
 import argparse
@@ -24,6 +24,7 @@ from fast_slow_runs import ARMS, Sizes, Trial, measured, of_few_pairs, of_one_do
 from fast_slow_stream import Turn, turned
 from fast_slow_tables import print_tables
 from picture_fast_slow import draw
+from picture_fast_slow_domains import draw_domains
 
 from truenorth.data.cache import cache_folder
 
@@ -56,15 +57,16 @@ WHOLE = Sweep(
     Sizes(rates=RATES, seeds=SEEDS, steps=24, asked=256, test=96, few=32, passes=16),
     few_rate=1e-3,
     sequences=(
-        InTurn(TWO, seeds=SEEDS, steps=16, requests=128, memory=24, judged=32, sums=True),
-        InTurn(FOUR, seeds=(1, 2), steps=16, requests=128, memory=16, judged=32),
+        InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32),
+        InTurn(FOUR, seeds=SEEDS, requests=128, memory=16, judged=32),
+        InTurn(TWO, seeds=(1,), requests=128, memory=24, judged=32, steps=64),
     ),
     turn=Turn(rates=RATES[1:], asked=256, before=160, after=320),
 )
 TINY = Sweep(
     Sizes(rates=(1e-3,), seeds=(1, 2), steps=1, asked=24, test=8, few=8, passes=8),
     few_rate=1e-3,
-    sequences=(InTurn(TWO, seeds=(1,), steps=1, requests=16, memory=4, judged=2),),
+    sequences=(InTurn(TWO, seeds=(1,), requests=16, memory=4, judged=2, steps=1),),
     turn=Turn(rates=(1e-3,), asked=24, before=16, after=16),
 )
 
@@ -105,6 +107,7 @@ def main() -> None:
     print_tables(found)
     if not given.tiny:
         draw(found, rate="0.001", turn=WHOLE.turn.at)
+        draw_domains(found)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ OF_DOMAINS = (  # the csv's name, and the table's
     ("reward average", "reward"),
     ("reward forgetting", "forgetting of reward"),
 )
+COFS = ("cofs, box", "cofs, simplex")
 OF_STREAMS = (
     ("before", "accuracy"),
     ("after", "accuracy"),
@@ -33,9 +34,10 @@ def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
     yield "One domain", one_domain(found)
     yield "OFS-DPO less DPO at the same rate", differences(found)
     yield "Few pairs", few_pairs(found)
-    for part in dict.fromkeys(key.part for key in found if key.part.endswith("domains")):
+    for part in dict.fromkeys(key.part for key in found if "domains" in key.part):
         yield part, domains(found, part)
-        yield f"{part}, less cofs", against(found, part)
+        for arm in COFS:
+            yield f"{part}, less {arm}", against(found, part, arm)
         yield f"{part}, the last row of each matrix", last_rows(found, part)
     yield "Stream", streams(found)
 
@@ -97,16 +99,22 @@ def domains(found: Found, part: str) -> list[str]:
         each = [over_seeds(found, part=part, arm=way, at="all", name=name) for name, _ in OF_DOMAINS]
         lines.append(row([way, *(shown(list(values.values())) for values in each)]))
     ratios = {key.name: None for key in found if key.part == part and key.name.startswith("ratio")}
-    means = [shown(list(over_seeds(found, part=part, arm="cofs", at="all", name=name).values())) for name in ratios]
-    return [*lines, "", *(f"{name}: {mean}" for name, mean in zip(ratios, means, strict=True))]
+    every = {
+        (arm, name): over_seeds(found, part=part, arm=arm, at="all", name=name) for arm in COFS for name in ratios
+    }
+    return [
+        *lines,
+        "",
+        *(f"{arm}, {name}, by seed: {values}" for (arm, name), values in every.items()),
+    ]
 
 
-def against(found: Found, part: str) -> list[str]:
+def against(found: Found, part: str, than: str) -> list[str]:
     """What each way has more than COFS-DPO, seed by seed."""
     lines = head(["way", *(title for _, title in OF_DOMAINS)])
-    for way in ways(found, part)[1:]:
+    for way in (way for way in ways(found, part) if way != than):
         both = [
-            less(*(over_seeds(found, part=part, arm=arm, at="all", name=name) for arm in (way, "cofs")))
+            less(*(over_seeds(found, part=part, arm=arm, at="all", name=name) for arm in (way, than)))
             for name, _ in OF_DOMAINS
         ]
         lines.append(row([way, *(shown(values, "+.3f") for values in both)]))
@@ -118,7 +126,7 @@ def last_rows(found: Found, part: str) -> list[str]:
     at = part.split()[0]
     names = list(dict.fromkeys(key.name for key in found if key.part == part and key.at == at))
     lines = head(["way", *names])
-    places = [("start", "cofs", "0"), *((way, way, at) for way in ways(found, part))]
+    places = [("start", COFS[0], "0"), *((way, way, at) for way in ways(found, part))]
     for title, way, place in places:
         each = [list(over_seeds(found, part=part, arm=way, at=place, name=name).values()) for name in names]
         lines.append(row([title, *map(shown, each)]))
@@ -139,7 +147,7 @@ def streams(found: Found) -> list[str]:
 
 def ways(found: Found, part: str) -> list[str]:
     """COFS-DPO first."""
-    return list(dict.fromkeys(["cofs", *(key.arm for key in found if key.part == part)]))
+    return list(dict.fromkeys([*COFS, *(key.arm for key in found if key.part == part)]))
 
 
 def groups(found: Found, part: str) -> list[tuple[str, str, str]]:
