@@ -145,6 +145,7 @@ def test_best_is_the_lower_held_out_loss_whoever_is_fast(
     assert found.policy is (first, second)[better]
     assert found.twin is (second, first)[better]
     assert found.players[0] == ("first", "second")[better]
+    assert found.deployed == better
     assert ("first", "second")[better] in said
     found, _ = chased.settled(session, asked(deployed="fast"), Standing(fast=fast))
     assert found.policy is (first, second)[fast]

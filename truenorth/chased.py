@@ -9,8 +9,7 @@ from .recipe import Recipe
 from .run import LoRA, Run
 from .session import Session
 from .train.chasing import BASE, Standing
-
-ORDER = ("first", "second")
+from .train.modules import ORDER
 
 
 def with_adapters(recipe: Recipe, run: Run) -> Run:
@@ -53,4 +52,4 @@ def settled(session: Session, recipe: Recipe, standing: Standing) -> tuple[Sessi
         return session, [said]
     assert session.twin is not None
     players = list(reversed(session.players))
-    return replace(session, policy=session.twin, twin=session.policy, players=players), [said]
+    return replace(session, policy=session.twin, twin=session.policy, players=players, deployed=1), [said]

@@ -32,6 +32,7 @@ from .run import Run
 from .session import Session, first_step
 from .train.checkpoint import Progress
 from .train.loop import by_player
+from .train.modules import exchanged
 from .train.rounding import Rounding
 from .train.run_directory import RunDirectory
 from .train.step import Player
@@ -139,6 +140,9 @@ def summarise(
     papers = [paper for paper in dict.fromkeys(papers) if paper]
     models = [session.policy.model] + ([session.twin.model] if session.twin is not None else [])
     parameters = list({p: None for model in models for p in model.parameters()})  # frozen ones are held once
+    held_out = before.get("held_out", {})
+    if session.deployed:
+        held_out = exchanged(held_out)  # as `after`: the module that is the result first
     rounded = _rounding(session, recipe, before)
     drowned = [f"The accuracies say little: {rounded.said}."] if rounded is not None and rounded.drowned else []
     return {
@@ -160,12 +164,13 @@ def summarise(
         if session.policy.device.type == "cuda"
         else platform.processor() or "cpu",
         "precision": session.policy.precision,
+        "deployed": None if session.twin is None else session.deployed,
         "rounding": None if rounded is None else asdict(rounded),
         "tokens_per_micro_batch": session.budget,
         "prompts_shared": session.policy.scorer.shared,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
         "step0": before.get("step0"),
-        "evaluation": {"before": before.get("held_out", {}), "after": dict(after)} if after else None,
+        "evaluation": {"before": held_out, "after": dict(after)} if after else None,
         "citations": papers,
         "notes": [*before.get("notes", []), *drowned],
     }

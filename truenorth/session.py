@@ -54,6 +54,7 @@ class Session:
     stored_in: torch.dtype  # of the checkpoint that the policy started from
     sharding: Sharding = WHOLE
     twin: Policy | None = None  # of the second player
+    deployed: int = 0  # which of two players was the one that is the policy now
 
     @property
     def player(self) -> Player:

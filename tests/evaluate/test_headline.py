@@ -1,12 +1,14 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.synthetic_run import Metrics, healthy, write_run
+from tests.train.test_modules import both
 from truenorth.errors import DataError
-from truenorth.evaluate.artifacts import Artifacts, BeforeAfter, read
-from truenorth.evaluate.headline import Measured, Row, duration, figures, headline, rows, told, verdict
+from truenorth.evaluate.artifacts import Artifacts, BeforeAfter, Summary, read
+from truenorth.evaluate.headline import Measured, Row, duration, figures, headline, rows, title, told, verdict
 from truenorth.train.evidence import Finding
 
 
@@ -89,6 +91,19 @@ def test_numbers_that_are_all_zero_still_have_a_place() -> None:
 )
 def test_the_verdict_is_the_worst_finding(levels: list[str], level: str, said: str) -> None:
     assert verdict([Finding(name, "", "") for name in levels]) == (level, said)
+
+
+def test_a_metric_of_the_module_that_is_not_the_result_says_so() -> None:
+    assert title("player-1/rewards/accuracies") == "Held-out accuracy, other module"
+
+
+def test_margins_are_those_of_the_module_that_is_the_result(tmp_path: Path) -> None:
+    records = both(healthy(), [r | {"rewards/margins": 7.0} for r in healthy()])
+    found = read(write_run(tmp_path / "run", records))
+    said = [figures(replace(found, summary=Summary(deployed=place))) for place in (0, 1)]
+    margins = [next(figure.value for figure in each if figure.label == "Reward margin") for each in said]
+    assert margins[1] == "7"
+    assert margins[0] != "7"
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(42.4, "42 s"), (59.7, "1 min 0 s"), (9000, "2 h 30 min")])

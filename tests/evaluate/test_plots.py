@@ -7,6 +7,7 @@ from truenorth.evaluate.plots import MOST_POINTS, Chart, Line, svg, thin
 from truenorth.train.evidence import Series
 
 FALLING = Series(tuple(range(1, 61)), tuple(1 / step for step in range(1, 61)))
+RISING = Series(FALLING.steps, FALLING.values[::-1])
 CHART = Chart("Loss", "nats", (Line("loss", "plain", FALLING),))
 
 
@@ -33,9 +34,10 @@ def test_colours_are_the_pages_variables() -> None:
 
 
 def test_ids_differ_between_charts() -> None:
-    other = Chart("KL", "nats", (Line("kl", "plain", FALLING),))
-    ids = re.findall(r' id="([^"]+)"', svg(CHART)), re.findall(r' id="([^"]+)"', svg(other))
-    assert not set(ids[0]) & set(ids[1])
+    bounds = Series((1, 60), (0.8, 0.2)), Series((1, 60), (1.0, 0.4))  # a collection of lines
+    lines = [Line("x", "plain", values, Series((1, 60), (0.9, 0.3)), *bounds) for values in (FALLING, RISING)]
+    ids = [set(re.findall(r' id="([^"]+)"', svg(Chart("Loss", "nats", (line,))))) for line in lines]
+    assert not ids[0] & ids[1]
 
 
 def test_a_chart_is_said_in_words_too() -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.synthetic_run import ACCOUNT, Metrics, healthy, ill, write_run
+from tests.train.test_modules import both
 from truenorth.evaluate.report import write_report
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "circle", "path", "use", "rect"}
@@ -55,6 +56,13 @@ def test_nothing_is_loaded_from_anywhere(tmp_path: Path) -> None:
     assert loads == []
     assert all(link.startswith(("#", "https://arxiv.org/abs/")) for link in links)
     assert not {"script", "link", "iframe", "img", "object", "embed"} & set(page.tags)
+
+
+def test_every_id_is_there_once_and_every_reference_has_one(tmp_path: Path) -> None:
+    page = report(tmp_path / "run", both(healthy(), ill()))
+    ids = re.findall(r' id="([^"]+)"', page)
+    assert len(set(ids)) == len(ids)
+    assert set(re.findall(r'(?:href="#|url\(#)([^")]+)', page)) <= set(ids)
 
 
 def test_styles_import_nothing(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_who_leads_and_how_often_that_changed_is_said():
     assert "second module is in the fast role" in found.sentence
     assert "margin of 1 against 2" in found.sentence
     assert "loss of 0.3 against 0.2" in found.sentence
-    assert "changed 1 times" in found.sentence
+    assert "changed 1 time." in found.sentence
 
 
 @pytest.mark.parametrize(

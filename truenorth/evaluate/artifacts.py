@@ -11,6 +11,7 @@ from pydantic import Field, JsonValue, TypeAdapter, ValidationError
 
 from ..errors import DataError
 from ..train.evidence import Record
+from ..train.modules import by_module
 from ..train.rounding import Rounding
 from .account import Account, Values, Written
 
@@ -66,6 +67,7 @@ class Summary(Written):
     precision: str = ""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
     rounding: Rounding | None = None
+    deployed: int | None = None  # which of two modules is the result
     step0: StepZero | None = None
     evaluation: BeforeAfter | None = None
     world: BeforeAfter | None = None
@@ -91,6 +93,12 @@ class Artifacts:
         for name in path:
             value = value.get(name) if isinstance(value, Mapping) else None
         return float(value) if isinstance(value, int | float) else None
+
+    @property
+    def of_result(self) -> Sequence[Record]:
+        """The records of the policy that is the result: of two modules, or while they are trained, of one."""
+        modules = by_module(self.records)
+        return modules[self.summary.deployed or 0] if len(modules) > 1 else modules[0]
 
     @property
     def reference_moves(self) -> bool:

@@ -1,17 +1,19 @@
 """Which curves a run's metrics give: the known ones in an order that reads as a story, then every other metric."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..clients import DRIFT, LOSS
 from ..train.evidence import Record, number, series
+from ..train.modules import ORDER, by_module
 from .calibration import PREFIX
 from .plots import Chart, Colour, Line
 
 BOOKKEEPING = frozenset(
     {"judge/confidence", "step", "split", "tokens", "seconds", "prompts", "count", "epoch"}
 )  # no curves
-EXACT = frozenset({"learning_rate"})  # set, not measured
+EXACT = frozenset({"learning_rate", "chase/fast", "chase/swapped"})  # set, not measured
+VARYING = ("chase/fast", "chase/swapped")  # drawn only where they are not the same all along
 BOUNDS = ("/low", "/high")  # of an evaluation's interval
 
 
@@ -34,6 +36,7 @@ def _of_each_kind(name: str) -> tuple[tuple[str, str, Colour], ...]:
 
 PLAN = (
     Planned("Loss", "nats per prompt", (("loss", "loss", "plain"),)),
+    Planned("Loss without the chase", "nats per prompt", (("loss/base", "loss", "plain"),)),
     Planned("Accuracy", "pairs ranked as the data do", (("rewards/accuracies", "accuracy", "plain"),), True, 0.5),
     Planned(
         "Accuracy over all pairs",
@@ -48,8 +51,14 @@ PLAN = (
         True,
     ),
     Planned("Reward margin", "chosen minus rejected", (("rewards/margins", "margin", "plain"),), level=0.0),
+    Planned("Lead of the fast module", "its margin minus the other's", (("chase/gap", "lead", "plain"),), level=0.0),
+    Planned("Which module is fast", "0: the first, 1: the second", (("chase/fast", "module", "plain"),)),
+    Planned("Exchanges", "1: at the end of an interval both exchanged", (("chase/swapped", "exchanged", "plain"),)),
     Planned("Distance from the reference", "KL on own samples, nats", (("kl/sampled", "KL", "plain"),)),
     Planned("Drift from the reference", "log-ratio on the rows, nats", (("kl/initial", "drift", "plain"),), level=0.0),
+    Planned(
+        "Distance of the modules", "log-ratio to the other one, nats", (("kl/peer", "drift", "plain"),), level=0.0
+    ),
     Planned("Log-probabilities", "nats per response", _of_each_kind("logps")),
     Planned("Implicit rewards", "beta × log-ratio", _of_each_kind("rewards"), level=0.0),
     Planned("Lengths", "tokens per response", _of_each_kind("lengths")),
@@ -107,17 +116,35 @@ OF_ROUNDS = (  # logged once a round, of the answers that it draws
 
 def charts(records: Sequence[Record]) -> list[Chart]:
     """The charts that these records can fill; a metric with a single point is no curve."""
+    modules = by_module(records)
+    others = [Planned(name, "", ((name, "value", "plain"),)) for name in _other_metrics(modules[0])]
     drawn: list[Chart] = []
-    for planned in (*OF_ROUNDS, *PLAN):
-        line_of = _line_of_rounds if planned in OF_ROUNDS else _line
-        lines = tuple(line_of(records, *metric) for metric in planned.metrics)
-        if lines := tuple(line for line in lines if _drawable(line)):
-            drawn.append(Chart(planned.title, planned.unit, lines, planned.share, planned.level))
-    for name in _other_metrics(records):
-        line = _line(records, name, "value", "plain")
-        if _drawable(line):
-            drawn.append(Chart(name, "", (line,)))
+    for planned in (*OF_ROUNDS, *PLAN, *others):
+        of_each = [_lines(planned, of_module) for of_module in modules]
+        if not of_each[0]:
+            continue
+        if len(modules) == 1 or of_each[0] == of_each[1]:  # such as the learning rate, which is of the run
+            drawn.append(_chart(planned, of_each[0]))
+        elif len(planned.metrics) == 1:
+            pairs = zip(of_each, ORDER, RUN_COLOURS, strict=False)
+            named = [replace(line, name=f"{name} module", colour=colour) for (line,), name, colour in pairs]
+            drawn.append(_chart(planned, tuple(named)))
+        else:
+            drawn += [
+                _chart(replace(planned, title=f"{planned.title}, {name} module"), lines)
+                for lines, name in zip(of_each, ORDER, strict=True)
+            ]
     return drawn
+
+
+def _lines(planned: Planned, records: Sequence[Record]) -> tuple[Line, ...]:
+    """Those that can be drawn."""
+    line_of = _line_of_rounds if planned in OF_ROUNDS else _line
+    return tuple(line for metric in planned.metrics if _drawable(line := line_of(records, *metric), metric[0]))
+
+
+def _chart(planned: Planned, lines: tuple[Line, ...]) -> Chart:
+    return Chart(planned.title, planned.unit, lines, planned.share, planned.level)
 
 
 RUN_COLOURS: tuple[Colour, ...] = ("run1", "run2", "run3", "run4", "run5", "run6")
@@ -138,7 +165,7 @@ def overlaid(runs: Mapping[str, Sequence[Record]]) -> list[Chart]:
         metric = planned.metrics[0][0]
         pairs = zip(runs.items(), RUN_COLOURS, strict=False)
         lines = (_line(records, metric, name, colour) for (name, records), colour in pairs)
-        if kept := tuple(line for line in lines if _drawable(line)):
+        if kept := tuple(line for line in lines if _drawable(line, metric)):
             drawn.append(Chart(planned.title, planned.unit, kept, planned.share, planned.level, faint=False))
     return drawn
 
@@ -153,8 +180,10 @@ def _line_of_rounds(records: Sequence[Record], metric: str, name: str, colour: C
     return Line(name, colour, series(records, metric, split="round"), nothing, nothing, nothing, exact=True)
 
 
-def _drawable(line: Line) -> bool:
-    return len(line.train) > 1 or len(line.held_out) > 1
+def _drawable(line: Line, metric: str) -> bool:
+    return (len(line.train) > 1 or len(line.held_out) > 1) and not (
+        metric in VARYING and len(set(line.train.values)) == 1
+    )
 
 
 def _other_metrics(records: Sequence[Record]) -> list[str]:

@@ -39,7 +39,7 @@ def write_comparison(run_directories: Sequence[Path], out: Path) -> Path:
     if not 2 <= len(run_directories) <= len(RUN_COLOURS):
         raise SettingsError(f"a comparison takes 2 to {len(RUN_COLOURS)} runs, got {len(run_directories)}.")
     runs = compared([read(directory) for directory in run_directories])
-    drawn = overlaid({run.name: run.artifacts.records for run in runs})
+    drawn = overlaid({run.name: run.artifacts.of_result for run in runs})
     worlds = {run.name: {row.name: row for row in headline.rows(world)} for run in runs if (world := _world(run))}
     page = environment().get_template("comparison.html.j2").render(
         headline=best(runs),

@@ -9,6 +9,7 @@ from pydantic import JsonValue
 
 from ..errors import DataError
 from ..train.evidence import Change, Evidence, Finding, number, percent, series, short
+from ..train.modules import SECOND
 from .artifacts import Artifacts, BeforeAfter
 from .intervals import proportion
 
@@ -43,7 +44,7 @@ class Row:
     @property
     def chance(self) -> float | None:
         """What a coin would reach; None where a coin has no say."""
-        return 0.5 if self.name in ACCURACY else None
+        return 0.5 if self.name.removeprefix(SECOND) in ACCURACY else None
 
     def place(self, value: float) -> float:
         """Where a value lies on the row's line, in [0, 1]: shares from 0 to 100 %, others from 0 to the largest."""
@@ -84,7 +85,7 @@ def held_out_accuracy(artifacts: Artifacts) -> Row | None:
         found = (row for row in rows(artifacts.summary.evaluation) if row.name in ACCURACY)
         if row := next(found, None):
             return row
-    logged = [dict(r) for r in artifacts.records if r.get("split") == "eval" and ACCURACY[0] in r]
+    logged = [dict(r) for r in artifacts.of_result if r.get("split") == "eval" and ACCURACY[0] in r]
     if not logged:
         return None
     before = _measured(logged[0], ACCURACY[0]) if len(logged) > 1 else None
@@ -103,13 +104,13 @@ def rows(measured: BeforeAfter) -> list[Row]:
 def headline(artifacts: Artifacts) -> str:
     """What the run did, in one sentence with its numbers."""
     summary, accuracy = artifacts.summary, held_out_accuracy(artifacts)
-    evidence = Evidence(artifacts.records)
+    evidence = Evidence(artifacts.of_result)
     title, steps = (
         re.split(r"[:,]", summary.title)[0] or name(artifacts),
         _steps(summary.steps or evidence.last_step),
     )
     kl, margin, loss = sampled_kl(artifacts), evidence.change("rewards/margins"), evidence.change("loss")
-    if len(judged := series(artifacts.records, "rewards/judge", split="round")) > 1:
+    if len(judged := series(artifacts.of_result, "rewards/judge", split="round")) > 1:
         first, last = judged.values[0], judged.values[-1]
         said = f"{title} took the judge's mean from {short(first)} to {short(last)} in {len(judged)} rounds"
     elif kl is not None:
@@ -135,7 +136,7 @@ def _steps(n: int) -> str:
 
 def sampled_kl(artifacts: Artifacts) -> float | None:
     """KL(policy || reference) on the policy's own samples, where it was measured."""
-    values = Evidence(artifacts.records).held_out("kl/sampled").values
+    values = Evidence(artifacts.of_result).held_out("kl/sampled").values
     after = artifacts.summary.evaluation.after if artifacts.summary.evaluation else {}
     value = number(after.get("kl/sampled", values[-1] if values else None))
     return value if math.isfinite(value) else None
@@ -148,7 +149,7 @@ def name(artifacts: Artifacts) -> str:
 
 def figures(artifacts: Artifacts) -> list[Figure]:
     """The four big numbers; fewer where they were not measured."""
-    evidence, summary = Evidence(artifacts.records), artifacts.summary
+    evidence, summary = Evidence(artifacts.of_result), artifacts.summary
     found: list[Figure] = []
     accuracy = held_out_accuracy(artifacts)
     if accuracy and accuracy.after:
@@ -235,7 +236,7 @@ def told(measured: BeforeAfter) -> list[Row]:
     return [
         row
         for row in rows(measured)
-        if row.name in TITLES
+        if row.name.removeprefix(SECOND) in TITLES
         or "/" not in row.name
         or any(m is not None and m.bounded for m in (row.before, row.after))
     ]
@@ -247,6 +248,8 @@ def title(metric: str) -> str:
     >>> title("oracle_reward"), title("rewards/accuracies")
     ('Oracle reward', 'Held-out accuracy')
     """
+    if metric.startswith(SECOND):  # an evaluation at the end begins with the module that is the result
+        return f"{title(metric.removeprefix(SECOND))}, other module"
     if metric in TITLES:
         return TITLES[metric]
     words = metric.replace("_", " ").replace("/", ": ")

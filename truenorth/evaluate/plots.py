@@ -1,5 +1,6 @@
 """Curves as inline SVG. Colours are the page's CSS variables, so that one drawing serves light, dark and print."""
 
+import hashlib
 import io
 import math
 import re
@@ -42,7 +43,7 @@ DROPPED = re.compile(
             r"<style.*?</style>",  # it would reach the whole page
             r" font-family: [^;]*;",  # the page has its own
             r' xmlns[:a-z]*="[^"]*"',
-            r' id="[a-z0-9.]+_\d+"',  # figure_1, line2d_3: not unique among several drawings on a page
+            r' id="[A-Za-z0-9.]+_\d+"',  # figure_1, LineCollection_1: not unique among several drawings on a page
         )
     ),
     re.DOTALL,
@@ -197,6 +198,8 @@ def _page_svg(drawn: str, label: str, size: tuple[int, int]) -> str:
     for name, colour in STAND_INS.items():
         drawn = drawn.replace(colour, f"var(--{name})")
     drawn = DROPPED.sub("", drawn).strip()
+    own = hashlib.sha256(drawn.encode()).hexdigest()[:8]  # matplotlib's ids are of shapes, which charts share
+    drawn = re.sub(r'( id="| xlink:href="#|url\(#)', rf"\g<1>d{own}-", drawn)
     quoted = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
     opening = f'<svg role="img" aria-label="{quoted}" viewBox="0 0 {size[0]} {size[1]}">'
     return re.sub(r"<svg[^>]*>", lambda _: opening, drawn, count=1)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from . import stability
 from .chase_findings import chased
 from .evidence import NOISE, Evidence, Finding, Record, percent, short, smooth
+from .modules import by_module, together
 from .rounding import Rounding, drowned
 
 LEAST_STEPS = 10  # logged steps, below which two windows overlap and nothing is a trend
@@ -56,9 +57,17 @@ def diagnose(
 
     `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged, and
     where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the last moves.
-    Accuracies are not judged where, by `rounding`, the signs of margins are rounding.
+    Accuracies are not judged where, by `rounding`, the signs of margins are rounding. Of two modules each is judged.
     """
-    evidence = Evidence(records, beta, max_grad_norm)
+    each = [_of_module(Evidence(part, beta, max_grad_norm), moving, rounding) for part in by_module(records)]
+    found = each[0] if len(each) == 1 else together(*each)
+    whole = Evidence(records, beta)
+    if len(whole.train("loss")) >= LEAST_STEPS and (chase := chased(whole)):
+        found.append(chase)
+    return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
+
+
+def _of_module(evidence: Evidence, moving: bool, rounding: Rounding | None) -> list[Finding]:
     if broken := stability.finite(evidence):
         return [broken]
     rounded = [finding] if (finding := drowned(rounding, evidence)) else []
@@ -72,7 +81,7 @@ def diagnose(
     found = rounded + [finding for check in checks if (finding := check(evidence))]
     if any(finding.title == UNMOVED_TITLE for finding in found):  # one cause, one finding
         found = [finding for finding in found if finding.title != "The loss does not move"]
-    return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
+    return found
 
 
 def displacement(evidence: Evidence) -> Finding | None:
@@ -261,7 +270,6 @@ CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (
     saturation,
     lengths,
     calibration,
-    chased,
     stability.stuck,
 )
 OF_SIGNS = (accuracy, generalization)
