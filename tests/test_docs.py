@@ -1,11 +1,14 @@
 """What the docs say in tables is what the code does."""
 
+import ast
 import re
 from pathlib import Path
 
 from tests.test_floors import FLOORS
 from tests.tiny import PADDED, SHARING
 from truenorth.methods import METHODS, describe, recipe
+from truenorth.train.diagnosis import UNMOVED_TITLE
+from truenorth.train.rounding import drowned_title
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -54,3 +57,14 @@ def test_methods_that_the_page_calls_free_of_a_reference_have_none() -> None:
     )
     assert said is not None
     assert not any(recipe(name).references for name in re.findall(r"`(\w+)`", said[1]))
+
+
+def test_the_page_of_findings_lists_each_that_is_no_good_news() -> None:
+    root, told = DOCS.parent / "truenorth", set[str]()
+    for file in [*(root / "train").glob("*.py"), root / "evaluate" / "samples.py"]:
+        for call in ast.walk(ast.parse(file.read_text())):
+            if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "Finding":
+                level, title = (getattr(argument, "value", None) for argument in call.args[:2])
+                told |= {title} if isinstance(title, str) and level != "good" else set()
+    rows = re.findall(r"^\| ([A-Z].*?) \| ", (DOCS / "report.md").read_text(), re.MULTILINE)
+    assert set(rows) == told | {UNMOVED_TITLE, drowned_title("bfloat16")}

@@ -49,4 +49,8 @@ def drowned(rounding: Rounding | None, evidence: Evidence) -> Finding | None:
         f"--precision float32; or {evidence.higher_rate()}, or more steps ({evidence.flags}). To measure this model: "
         "`truenorth evaluate`, in float32 on a processor"
     )
-    return Finding("problem" if far else "watch", f"Margins are within {by}'s rounding", sentence, setting)
+    return Finding("problem" if far else "watch", drowned_title(by), sentence, setting)
+
+
+def drowned_title(precision: str) -> str:
+    return f"Margins are within {precision}'s rounding"
