@@ -20,7 +20,7 @@ from transformers.utils.logging import set_verbosity_error
 
 from truenorth import align, methods
 from truenorth.data.cache import cache_folder
-from truenorth.evaluate.continual import Continual, summary
+from truenorth.evaluate.continual import Continual
 from truenorth.files import write_text
 from truenorth.optim.update import AdamW
 from truenorth.recipe import Recipe
@@ -102,17 +102,22 @@ def _numbers(file: Path) -> Mapping[str, Numbers]:
 
 def lines_of(size: Size, runs: Mapping[str, Path]) -> list[tuple[str, ...]]:
     """For each way the accuracy of each domain at the end with a 95 % interval over pairs, the average less that of
-    COFS-DPO in the box, what is forgotten of the first; and the ratios by either reading."""
-    lines, ends, lost = list[tuple[str, ...]](), dict[str, Numbers](), dict[str, float]()
+    COFS-DPO in the box, what is forgotten of the first domain; and the ratios by either reading."""
+    lines, ends, lost = list[tuple[str, ...]](), dict[str, Numbers](), dict[str, np.ndarray]()
     for within, out in runs.items():
         found, numbers = Continual.read(out), _numbers(out / "measured.jsonl")
-        ratios = zip(DOMAINS, found.fits[-1].ratios, strict=True)
-        lines += [(f"cofs, {within}", f"ratio {name}", f"{ratio:.2f}", "", "") for name, ratio in ratios]
-        for way, own in found.ways.items():
+        fit = found.fits[-1]
+        lines += [
+            (f"cofs, {within}", f"ratio {name}", f"{ratio:.2f}", "", "")
+            for name, ratio in zip(DOMAINS, fit.ratios, strict=True)
+        ]
+        losses = {f"cofs, {within}": fit.loss, "average": fit.at_equal, "plain_sum": fit.at_ones}
+        lines += [(arm, "loss on memory", f"{loss:.4f}", "", "") for arm, loss in losses.items() if loss is not None]
+        for way in found.ways:
             arm = f"cofs, {within}" if way == "cofs" else way
-            ends[arm] = numbers[f"{way} {len(DOMAINS)}"]
-            if "forgetting" in (sums := summary(own["accuracy"])):
-                lost[arm] = sums["forgetting"]
+            ends[arm] = numbers[f"{way} 2"]
+            if f"{way} 1" in numbers:  # joint has one end alone
+                lost[arm] = _of(numbers[f"{way} 1"], DOMAINS[0]) - _of(ends[arm], DOMAINS[0])
         ends["start"] = numbers["start"]
     for way, own in ends.items():
         for domain in DOMAINS:
@@ -121,7 +126,7 @@ def lines_of(size: Size, runs: Mapping[str, Path]) -> list[tuple[str, ...]]:
         differences = [_of(own, domain) - _of(ends["cofs, box"], domain) for domain in DOMAINS]
         lines.append((way, "average less cofs, box", *_interval(differences)))
         if way in lost:
-            lines.append((way, "forgetting", f"{lost[way]:.3f}", "", ""))
+            lines.append((way, "forgetting", *_interval([lost[way]])))
     return [(str(size.steps), str(size.seed), *line) for line in lines]
 
 
