@@ -7,10 +7,12 @@ from pictures import INK, frame, picture
 from self_play_rewards_tables import Found, places, rewards_at, runs_of
 
 LINES = {  # arm -> colour, line
-    "MPO": ("#1f6f5c", "-"),
-    "MPO-RT": ("#1f6f5c", "--"),
+    "MPO, long": ("#1f6f5c", "-"),
+    "MPO, long, magnet stays": ("#1f6f5c", ":"),
+    "MPO-RT": ("#7a9a4e", "-"),
     "online DPO": ("#4b5fa8", "-"),
     "RLOO": ("#b4552d", "-"),
+    "RLOO, beta 0.25, long": ("#b4552d", ":"),
 }
 FURTHEST = 3.0  # nats that are drawn
 
@@ -35,7 +37,7 @@ def _frontiers(axes: Any, found: Found) -> None:
         if runs:
             kls = np.linspace(0, min(FURTHEST, *(max(kl for kl, _ in run) for run in runs)), 80)
             means = [np.mean([*rewards_at(found, arm, kl).values()]) for kl in kls]
-            axes.plot(kls, means, line, color=colour, linewidth=1.8, label=arm)
+            axes.plot(kls, means, line, color=colour, linewidth=1.8, label=arm.replace(", long", ""))
     axes.set_title("oracle reward", loc="left", color=INK, fontsize=10)
     axes.legend(frameon=False, labelcolor=INK, loc="lower right")
 

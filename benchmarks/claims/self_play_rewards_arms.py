@@ -28,9 +28,10 @@ ARMS = (
     _of("online DPO, beta 0.5", "online_dpo", beta=0.5),
     _of("RLOO, beta 0.25", "rloo", beta=0.25),
 )
-LONGER = (  # what becomes of variety
-    replace(_of("MPO, long", "mpo", magnet=MAGNET, **OF_MPO), steps=LONG, seeds=(1,)),
-    replace(_of("MPO, long, magnet stays", "mpo", magnet=0, **OF_MPO), steps=LONG, seeds=(1,)),
+LONGER = (  # what becomes of variety, and how far a magnet that stays lets a policy go
+    replace(_of("MPO, long", "mpo", magnet=MAGNET, **OF_MPO), steps=LONG),
+    replace(_of("MPO, long, magnet stays", "mpo", magnet=0, **OF_MPO), steps=LONG),
+    replace(_of("RLOO, beta 0.25, long", "rloo", beta=0.25), steps=LONG),
 )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from frontier import Place, along, mean_and_error, reward_at
 from frontier_tables import head, row
+from self_play_arms import Arm
 from self_play_rewards_arms import ARMS, LONGER, TUNED_BY, family
 from trained import best_rate
 
@@ -75,6 +76,8 @@ def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
     for other in ("online DPO", "online DPO, beta 0.5"):
         yield f"Reward less that of {other} at equal KL, same seed", differences(found, other)
     yield "Entropy at equal KL", levels(found, entropies_at, ".1f")
+    yield "Reward at equal KL, longer runs", levels(found, rewards_at, arms=LONGER)
+    yield "Entropy at equal KL, longer runs", levels(found, entropies_at, ".1f", arms=LONGER)
     yield "At the end", ends(found)
     yield "On the way", [line for arm in LONGER if runs_of(found, arm.name) for line in way(found, arm.name)]
 
@@ -89,9 +92,9 @@ def tuning(found: Found) -> list[str]:
     return lines
 
 
-def levels(found: Found, of: At, form: str = ".3f") -> list[str]:
+def levels(found: Found, of: At, form: str = ".3f", *, arms: Sequence[Arm] = ARMS) -> list[str]:
     lines = head(["run", *(f"{kl:g} nats" for kl in LEVELS)])
-    for arm in (arm for arm in ARMS if runs_of(found, arm.name)):
+    for arm in (arm for arm in arms if runs_of(found, arm.name)):
         lines.append(row([arm.name, *(said([*of(found, arm.name, kl).values()], form) for kl in LEVELS)]))
     return lines
 
