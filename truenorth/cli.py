@@ -139,6 +139,7 @@ def plan(
     """Say what a run would take, before it is started: memory by part, micro-batches, tokens, time.
 
     [dim]truenorth plan dpo --model my-sft --data pairs.jsonl
+    truenorth plan mpo --model my-sft --prompts prompts.jsonl --judge reward:runs/reward/final
     truenorth plan dpo --model my-sft --gpu h100 --devices 8 --layout fsdp --prompt-tokens 300 --answer-tokens 200[/]
 
     No weights are read: a folder with config.json is enough, and with --data the tokenizer.

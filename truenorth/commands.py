@@ -4,15 +4,15 @@ import json
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
 from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import INSPECT, PLAN, Given, settings_of
-from .planning import Planned, check, planned_run
-from .request import check_places, file_of, request
+from .planning.asked import Planned, check
+from .request import check_places, check_sources, request
 
 if TYPE_CHECKING:
     from .job import Result
@@ -117,11 +117,12 @@ def plan_command(target: str, given: Given, *, sets: Sequence[str], as_json: boo
     """Print what the run that `train` would start takes."""
     own = {flag.parameter: flag.path for flag in PLAN if flag.path.startswith("planned.")}
     planned = Planned(**{own[name].removeprefix("planned."): value for name, value in given.items() if name in own})
-    for_train: dict[str, Any] = {name: value for name, value in given.items() if name not in own}
-    if file_of(target) is None:
-        check(planned, for_train.get("data", []))
-    asked = request(target, {"data": ["-"], "out": "-"} | for_train if file_of(target) is None else for_train, sets)
+    asked = request(target, {name: value for name, value in given.items() if name not in own}, sets, planned=True)
+    check(planned, asked.run)
+    check_sources(asked.run)
     recipe = asked.recipe()
+    from .planning.run import planned_run
+
     quiet_libraries()
     with watching(Console(stderr=True)) as watch:
         watch.stage("planning")

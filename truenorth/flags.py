@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from .errors import SettingsError, did_you_mean
 from .online.sampling import Sampling
-from .planning import Planned
+from .planning.asked import Planned
 from .run import Run
 from .schedule import Rounds
 from .settings import table
@@ -142,11 +142,8 @@ MERGE: tuple[Flag, ...] = (
     Flag("seed", "sampling.seed", panel="Sweep"),
     Flag("keep-all", "keep_all", "keep the model of every value, in --out", panel="Sweep", kind="boolean"),
 )  # fmt: skip
-_PLANNED = ("model", "data", "columns", "chat-template", "trust-remote-code", "max-length", "too-long", "on-problem",
-            "ties", "pairing", "batch-size", "reference", "lora", "precision", "tokens-per-micro-batch",
-            "gradient-checkpointing", "layout", "shard-size", "tensor-size")  # fmt: skip
 PLAN: tuple[Flag, ...] = (
-    *(flag for flag in FLAGS if flag.name in _PLANNED),
+    *FLAGS,  # a command of `train` is planned as it stands
     *(
         Flag(name.replace("_", "-"), f"planned.{name}", metavar="KIND" if name == "gpu" else "", panel="Plan")
         for name in Planned.model_fields

@@ -45,10 +45,11 @@ class Request:
         return recipe
 
 
-def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
+def request(target: str, given: Given, sets: Sequence[str] = (), *, planned: bool = False) -> Request:
     """The request of `truenorth train TARGET`, where TARGET is a method, a YAML file or a run directory.
 
-    What the command line gives comes after what the file says. Raises SettingsError for whatever does not fit.
+    Of `truenorth plan`, where `planned`: rows and a run directory may be missing then. What the command line gives
+    comes after what the file says. Raises SettingsError for whatever does not fit.
     """
     file = file_of(target)
     parts, run = read(file) if file else ({"method": target}, {})
@@ -69,7 +70,7 @@ def request(target: str, given: Given, sets: Sequence[str] = ()) -> Request:
             names.check_key(path, method)
             changes.append((path, _reference(value) if path == "references.initial" else value))
     names.check_run(run)
-    return Request(parts, changes, _run(run, given))
+    return Request(parts, changes, _run(run, given, planned=planned))
 
 
 def check_places(run: Run, *, resume: bool) -> None:
@@ -84,13 +85,18 @@ def check_places(run: Run, *, resume: bool) -> None:
     refuse_taken(run.out, resume=resume)
     if directory.finished:
         return
+    check_sources(run)
+    if run.stream is not None:
+        arrivals.check_place(run.stream.path, run.out / "stream")
+
+
+def check_sources(run: Run) -> None:
+    """Raise for a model, a judge or a data file that is not there. Raises as `check_places`."""
     must_exist(run.model)
     if run.judge is not None:
         run.judge.check_place()
     for source in [*run.data, *run.eval_data]:
         files.must_exist(source.path)
-    if run.stream is not None:
-        arrivals.check_place(run.stream.path, run.out / "stream")
 
 
 def file_of(target: str) -> Path | None:
@@ -163,28 +169,29 @@ def _reference(value: object) -> dict[str, object]:
     return {"kind": value} if value in ("frozen", "cached", "moving") else {"kind": "model", "path": value}
 
 
-def _run(run: Mapping[str, Any], given: Given) -> Run:
+def _run(run: Mapping[str, Any], given: Given, *, planned: bool) -> Run:
     """The run, validated; what is wrong with a flag is said of the flag."""
     flags = {flag.path.removeprefix("run."): flag for flag in FLAGS if flag.path.startswith("run.")}
     own = run.get("judge") or run.get("stream")  # rounds of self-play make their rows, and those of a stream come
-    needed = ("model", "out") if own else ("model", "data", "out")
+    needed = ("model",) if planned else ("model", "out") if own else ("model", "data", "out")
     missing = [f"--{flags[name].name}" for name in needed if not run.get(name)]
     if missing:
         rounds = run.get("prompts") and not run.get("data")
         method, rows = "dpo", "--data pairs.jsonl"
         if rounds:
             method, rows = "online_dpo", "--prompts prompts.jsonl --judge my.judges:reward"
+        command, out = ("plan", "") if planned else ("train", f" --out runs/{method}")
         raise SettingsError(
-            f"train needs {' and '.join(missing)}: "
+            f"{command} needs {' and '.join(missing)}: "
             + "; ".join(f"{flag} {flags[flag[2:]].metavar}" for flag in missing)
             + (", or --judge where answers to --prompts are the rows" if rounds else "")
-            + f". For instance: truenorth train {method} --model my-sft {rows} --out runs/{method}"
+            + f". For instance: truenorth {command} {method} --model my-sft {rows}{out}"
         )
     stream = run.get("stream")
     if isinstance(stream, Mapping) and not stream.get("path"):
         raise SettingsError("a stream's settings are given, such as --stream-idle, and no stream: give --stream FILE.")
     try:
-        return Run(**run)
+        return Run(**{**({"out": "-"} if planned else {}), **run})
     except SettingsError as error:
         text = str(error)
         for name, flag in flags.items():

@@ -93,11 +93,14 @@ def check_place(path: str, kept: Path) -> None:
     """
     if (kept / "ended").exists():
         return
-    if path == STANDARD_INPUT:
-        if sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
-            raise DataError(_no_pipe(kept))
-        return
-    file = Path(path)
+    if path != STANDARD_INPUT:
+        check_file(Path(path))
+    elif sys.stdin is None or sys.stdin.closed or sys.stdin.isatty():
+        raise DataError(_no_pipe(kept))
+
+
+def check_file(file: Path) -> None:
+    """Raise DataError where `file` cannot be followed."""
     if not file.exists():
         raise DataError(f"{missing(file)} A stream's file must be there, though it may be empty: touch {file}")
     if not file.is_file():

@@ -13,9 +13,10 @@ from ..errors import SettingsError
 from ..models.references import COMPUTED_BEFORE, Cached, Frozen, OtherModel
 from ..models.rehearsal import Found
 from ..run import LoRA
-from ..train.budget import SHARE, USUAL
+from ..train.budget import USUAL
 from .machines import NVLINK_GPUS
-from .plan_memory import Memory, Question
+from .plan_memory import Course, Memory, Question
+from .plan_rounds import RoundsPlan
 
 STAYING = (Frozen, OtherModel)  # references whose log-probs could as well be computed before
 REACHED = 0.4  # share of the products' rate that a step reaches; ours on a CPU: benchmarks/matmul.py
@@ -45,6 +46,10 @@ class Plan:
     reached: float  # share of it that a step reaches
     seconds: float  # per step
     waiting: float  # seconds of these that only wait for the links; the rest computes
+    forward: float  # seconds of one pass of a model over a step's rows without gradients
+    course: Course
+    references: float  # seconds in which they are computed before the first step
+    rounds: RoundsPlan | None = None  # of self-play: what comes before a round's steps
     notes: tuple[str, ...] = ()
 
     @property
@@ -53,24 +58,33 @@ class Plan:
 
     @property
     def fits(self) -> bool:
-        return self.largest >= self.longest
+        drawn = self.rounds is None or self.rounds.fits
+        return self.largest >= self.longest and drawn
+
+    @property
+    def in_all(self) -> float | None:
+        """Seconds of the whole run, without what of it nobody can know; None where that is its length."""
+        if self.course.steps is None:
+            return None
+        return self.references + self.course.steps * self.seconds + (self.rounds.in_all if self.rounds else 0.0)
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"total": self.total, "fits": self.fits}
+        return asdict(self) | {"total": self.total, "fits": self.fits, "in_all": self.in_all}
 
 
 def plan(asked: Question, rows: RowLengths) -> Plan:
     """Count and estimate. Takes seconds, a minute for hundreds of layers. Raises SettingsError and ModelError."""
     memory = Memory(asked)
-    limit = SHARE * asked.machine.memory / (1 if asked.machine.gpu else asked.count)
     longest = int(rows.totals.max())
-    largest = _largest(memory, rows, limit)
+    largest = _largest(memory, rows, asked.limit)
     wanted = max(asked.run.tokens_per_micro_batch or min(USUAL, max(largest, longest)), longest)
     parts, found, shape = memory.at(rows, wanted)
-    prompts = asked.run.batch_size * asked.local_steps * max(1, asked.clients)
-    per_step = prompts * float(rows.totals.mean())
+    per_step = asked.prompts * float(rows.totals.mean())
     own = per_step / memory.ranks / shape.tokens
     flops, seconds, waiting = _time(asked, memory, found, micro_batches=own, tokens=shape.tokens)
+    rate = _rate(asked)
+    forward = own * found.forward_flops / rate if rate else 0.0
+    before = sum(isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
     return Plan(
         machine=asked.machine.name,
         count=asked.count,
@@ -92,6 +106,9 @@ def plan(asked: Question, rows: RowLengths) -> Plan:
         reached=REACHED,
         seconds=seconds,
         waiting=waiting,
+        forward=forward,
+        course=asked.course,
+        references=before * forward * len(rows) / asked.prompts,
         notes=tuple(_advice(asked, memory, found, rows, fits=largest >= longest)),
     )
 
@@ -122,7 +139,7 @@ def _time(
     machine, sizes = asked.machine, memory.sizes
     references = sum(not isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
     own = micro_batches * (found.flops + references * found.forward_flops)
-    rate = REACHED * machine.rate / (1 if machine.gpu else asked.count)
+    rate = _rate(asked)
     computing = own / rate if rate else 0.0
     gradients = 4 * sum(p.numel() for p in memory.rehearsal.trained)
     gathered = max(1.0, micro_batches) * (2 * memory.travelling + gradients) * (1 - 1 / sizes.shards)
@@ -133,6 +150,11 @@ def _time(
     link = machine.between(asked.count)
     waiting = max(0.0, gathered / link - computing) + summed / link + added / machine.between(sizes.slices)
     return own * asked.count, computing + waiting, waiting
+
+
+def _rate(asked: Question) -> float:
+    """FLOP/s that a step of one process reaches; 0: not known."""
+    return REACHED * asked.machine.rate / (1 if asked.machine.gpu else asked.count)
 
 
 def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fits: bool) -> Iterator[str]:
@@ -146,11 +168,13 @@ def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fit
         )
     if asked.recipe.chase is not None:
         yield "Two adapters chase each other: every micro-batch goes through both, and both are counted."
+    if "token_kl" in asked.recipe.objective.reads:
+        yield "Whole next-token distributions are compared at every token: what that takes is not counted."
     if any(isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values()):
-        yield "References are computed once before the first step; that pass is not in the step's time."
+        yield "References are computed once before the first step: that pass is in the run's time, not in the step's."
     if fits:
         return
-    limit = SHARE * asked.machine.memory / (1 if asked.machine.gpu else asked.count)
+    limit = asked.limit
     longest = int(rows.totals.max())
     together, tried = asked, 0
     for flag, change in _changes(asked, memory):

@@ -23,6 +23,7 @@ from ..models.storage import LINEAR
 from ..optim.state_size import state_bytes, task_bytes
 from ..recipe import Recipe
 from ..run import Run
+from ..train.budget import SHARE
 from ..train.federated import bytes_held
 from ..train.resident import resident_memory
 from .machines import Machine
@@ -36,6 +37,16 @@ DIVIDED: tuple[Part, ...] = ("weights", "references", "task vector", "optimizer"
 
 
 @dataclass(frozen=True, slots=True)
+class Course:
+    """What a run goes through, as far as it is known before."""
+
+    sentence: str = ""
+    steps: int | None = None  # in all; None: nobody knows
+    prompts: float | None = None  # of a step, all processes together; None: as the run's settings say
+    rows: str = "an epoch of {:,} rows"  # what the planned rows are, with a place for their number
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """What is planned."""
 
@@ -46,6 +57,19 @@ class Question:
     count: int  # processes, one to a GPU
     task_vector: bool = False  # merging keeps SFT minus base beside the policy
     clients: int = 0  # that take part in a federated round; 0: there are none
+    judge: int = 0  # bytes of a model in memory that judges answers
+    course: Course = Course()
+
+    @property
+    def prompts(self) -> float:
+        """Of a step, all processes together."""
+        usual = self.run.batch_size * self.local_steps * max(1, self.clients)
+        return usual if self.course.prompts is None else self.course.prompts
+
+    @property
+    def limit(self) -> float:
+        """Bytes that one process may take."""
+        return SHARE * self.machine.memory / (1 if self.machine.gpu else self.count)
 
     @property
     def local_steps(self) -> int:
@@ -108,6 +132,7 @@ class Memory:
             + sum(size_of_follower(self.rehearsal.model, r, half=half) for r in moving),
             "optimizer": state,
             "task vector": task_bytes(recipe.update, trained) or self.asked.task_vector * 4 * entries,
+            "judge": self.asked.judge,
             "clients": bytes_held(self.asked.local_steps, clients, trained=4 * entries, state=state) if clients else 0,
             "gathered": self._gathered(),
         }

@@ -60,6 +60,17 @@ def check(recipe: Recipe, run: Run) -> None:
     """Raise SettingsError or DataError where a stream cannot be trained on so, as far as settings tell."""
     if run.stream is None:
         return
+    check_recipe(recipe)
+    if place().count > 1:
+        raise SettingsError(
+            f"a stream is trained on by one process, and there are {place().count}. Leave torchrun out; where memory "
+            "is short, --lora and --gradient-checkpointing help."
+        )
+    check_place(run.stream.path, run.out / "stream")
+
+
+def check_recipe(recipe: Recipe) -> None:
+    """Raise SettingsError where a recipe needs what a stream has not: rows before the first step, or their number."""
     if recipe.schedule is not None:
         raise SettingsError(
             f"{recipe.method} plays rounds, which make their own rows: --stream would not be read. Leave it out, or "
@@ -75,13 +86,7 @@ def check(recipe: Recipe, run: Run) -> None:
             f"{recipe.objective.name} learns from pairs and from demonstrations beside them, and a stream has rows of "
             "one kind. Train it on files: --data pairs.jsonl demos.jsonl"
         )
-    if place().count > 1:
-        raise SettingsError(
-            f"a stream is trained on by one process, and there are {place().count}. Leave torchrun out; where memory "
-            "is short, --lora and --gradient-checkpointing help."
-        )
     _refuse_what_needs_a_length(recipe)
-    check_place(run.stream.path, run.out / "stream")
 
 
 def _refuse_what_needs_a_length(recipe: Recipe) -> None:
@@ -120,7 +125,7 @@ class Arriving(Feed):
         """
         run, directory = self.ready.run, self.ready.directory
         arrivals = Arrivals(self.stream.path, self._folder, idle=self.stream.idle_seconds, said=watch.said)
-        reader = Reader(Encoder(self.ready.tokenizer), self._settings(), run.batch_size, run.max_steps)
+        reader = Reader(Encoder(self.ready.tokenizer), self.settings(), run.batch_size, run.max_steps)
         self._copy = Copy(reader, arrivals.copy, arrivals.name)
         rows, steps = reader.of(arrivals, left_out=self._folder / "left_out.jsonl", said=watch.said)
         with closing(rows):
@@ -185,7 +190,7 @@ class Arriving(Feed):
             return "No regret was estimated: there are no snapshots."
         return None
 
-    def _settings(self) -> DataSettings:
+    def settings(self) -> DataSettings:
         """The run's, with room in the model's context: a row that does not fit cannot be refused before it comes."""
         settings, context = self.ready.settings, self.ready.context
         if context is None:

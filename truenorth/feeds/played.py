@@ -23,7 +23,7 @@ from ..models.references import Moving
 from ..models.scored_references import without_copy
 from ..online import pairs
 from ..online.contents import Contents
-from ..online.estimator import check_estimator, open_estimator
+from ..online.estimator import open_estimator
 from ..online.given import Given
 from ..online.judge import open_judge
 from ..online.opponents import check_opponents
@@ -39,50 +39,8 @@ from ..schedule import Rounds, answers_compared
 from ..session import Session
 from ..train.loop import Outcome, Plan
 from .drawing import answering, sampler_of
-from .drawing import check as check_drawing
 from .feed import Feed, Ready
 from .telling import Telling
-
-
-def check(recipe: Recipe, run: Run) -> None:
-    """Raise SettingsError where a run in rounds lacks what it needs, or is given what it would not read."""
-    check_drawing(recipe, run)
-    if recipe.schedule is None:
-        if run.judge is not None:
-            raise SettingsError(
-                f"{recipe.method} trains on rows of a file: there is nothing to judge. Leave --judge out, or take a "
-                "method that plays rounds (`truenorth methods`)."
-            )
-        if not run.data and run.stream is None:
-            raise SettingsError(f"{recipe.method} needs rows to train on: --data DATA ...")
-        return
-    from_rows, judged = recipe.schedule.from_rows, recipe.asks_a_judge
-    needed = {"--data": from_rows, "--prompts": not from_rows, "--judge": judged}
-    given = {"--data": run.data, "--prompts": run.prompts, "--judge": run.judge}
-    if missing := [flag for flag, needs in needed.items() if needs and not given[flag]]:
-        source = "--data pairs.jsonl" if from_rows else "--prompts prompts.jsonl"
-        raise SettingsError(
-            f"{recipe.method} plays rounds: it needs {' and '.join(missing)}. For instance: truenorth train "
-            f"{recipe.method} --model my-sft {source}{' --judge my.judges:reward' * judged} --out runs/x"
-        )
-    if run.judge is not None and not judged:
-        raise SettingsError(
-            f"{recipe.method} asks no judge: its rows are ordered by the data, or by the policy. Leave --judge out."
-        )
-    unread = {"--data": run.data and not from_rows, "--epochs": run.epochs, "--max-steps": run.max_steps}
-    if odd := [flag for flag, value in unread.items() if value]:
-        raise SettingsError(
-            f"{recipe.method} plays rounds, which make their own rows: {', '.join(odd)} would not be read. Say how "
-            "long with --rounds and --set schedule.epochs=..., schedule.prompts=..."
-        )
-    if shared := [source.path for source in run.data if source.share != 1]:
-        raise SettingsError(
-            f"{recipe.method} plays rounds, which take every row once in a pass, and {shared[0]} has a share. Take "
-            "some of the file's rows in place of that, or give its rows a column `weight`."
-        )
-    if run.judge is not None:
-        run.judge.check_place()
-    check_estimator(recipe.objective.selection)
 
 
 class Played(Feed):
@@ -130,10 +88,10 @@ class Played(Feed):
 
     @property
     def sentence(self) -> str:
-        rounds, each = self.schedule.rounds, self.per_round
+        rounds, count, each = self.schedule.rounds, self.count, self.per_round
         return (
-            f"{rounds} round{'s' * (rounds > 1)} of {self.count} prompt{'s' * (self.count > 1)}, {each} step{'s' * (each > 1)} in each, "
-            "if every prompt gives its rows."
+            f"{rounds} round{'s' * (rounds > 1)} of {count} prompt{'s' * (count > 1)}, {each} step{'s' * (each > 1)} "
+            "in each, if every prompt gives its rows."
         )
 
     def feeding(self, session: Session, watch: Watch) -> Session:
@@ -240,17 +198,24 @@ def _from_rows(ready: Ready, schedule: Rounds) -> tuple[Contents, Prepared]:
 
 def _from_prompts(ready: Ready, schedule: Rounds) -> tuple[Contents, Prepared]:
     """Rounds of drawn answers alone."""
-    run, objective = ready.run, ready.recipe.objective
+    run = ready.run
     assert run.prompts is not None, "a run refuses rounds without prompts"
     encoder, chat = Encoder(ready.tokenizer), bool(ready.tokenizer.chat_template)
     prompts = [cast(Asked, as_turn(prompt) if chat else prompt) for prompt in read_prompts(run.prompts)]
     tokens = [np.array(encode(prompt, encoder), np.int32) for prompt in prompts]
     _must_fit(ready, schedule, tokens)
-    answers = 2 if _pairing(ready.recipe, run) != "none" else answers_compared(objective, schedule)
+    return Contents(prompts), as_drawn(ready.recipe, run, tokens)
+
+
+def as_drawn(recipe: Recipe, run: Run, prompts: Sequence[Ints]) -> Prepared:
+    """A row for each prompt, as large as any whose answers are drawn."""
+    schedule, objective = recipe.schedule, recipe.objective
+    assert schedule is not None, "a recipe with rounds"
+    answers = 2 if _pairing(recipe, run) != "none" else answers_compared(objective, schedule)
     beside = objective.opponent.answers if objective.opponent and objective.sample == "opponent" else 0
-    rows = as_large_as_any(tokens, answers=answers + beside, tokens=schedule.max_new_tokens)
+    rows = as_large_as_any(prompts, answers=answers + beside, tokens=schedule.max_new_tokens)
     nothing_read = Account()
-    return Contents(prompts), Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
+    return Prepared(rows, nothing_read, (), statistics_of(rows, nothing_read))
 
 
 def _shares_of_time(found: Sequence[Mapping[str, float]], training: float) -> str:

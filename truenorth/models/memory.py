@@ -26,6 +26,8 @@ Part = Literal[
     "half copies",  # bfloat16 copies of float32 weights, which autocast makes and the backward pass needs
     "activations",
     "head",  # logits of a chunk, and what is computed of them
+    "cache",  # keys and values of answers that are being drawn
+    "judge",  # a model in memory that judges them
     "allocator",  # freed, and not given back to the system
     "process",  # Python, the libraries, a GPU's context
 ]

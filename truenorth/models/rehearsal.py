@@ -7,6 +7,8 @@ sequence's length and would take as long as all else.
 """
 
 import copy
+from collections.abc import Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,11 +20,12 @@ from transformers import AttentionInterface, AutoModelForCausalLM, PretrainedCon
 
 from ..data.packing import Layout
 from ..errors import ModelError
+from .attention import native_attention
 from .head import head_of
 from .load import with_lora
 from .logprobs import Model, backbone, base_of
-from .memory import Bytes, counting
-from .modes import set_training
+from .memory import Bytes, Ledger, counting
+from .modes import evaluating, set_training
 from .policy import Precision
 from .probe import REFUSALS, SHARING_LAYERS
 from .storage import size_of_copy, store_frozen
@@ -114,6 +117,7 @@ class Rehearsal:
         if asked.checkpointing:
             base_of(model).activation_checkpointing_enable()
         set_training(model, dropout=False)
+        self._native = native_attention(base_of(model))
         if self.shared:
             base_of(model).set_attn_implementation(NAME)
         self.reference = 0 if isinstance(model, PeftModel) else size_of_copy(model, half=half)
@@ -152,6 +156,25 @@ class Rehearsal:
                 f"not have ({type(refusal).__name__}: {str(refusal).strip().splitlines()[0]}). Train for a few steps "
                 "instead: the run says before the first one what it takes."
             ) from refusal
+
+    @contextmanager
+    def generating(self) -> Generator[Ledger]:
+        """Within it the policy can be asked for logits as it is to draw answers, on a cache, and what that takes is
+        counted."""
+        base, before = base_of(self.model), native_attention(base_of(self.model))
+        base.set_attn_implementation(self._native)
+        vocabulary, half = self.config.get_text_config().vocab_size, self.asked.precision == "bfloat16"
+        try:
+            with (
+                self._mode,
+                torch.no_grad(),
+                evaluating(self.model),
+                torch.autocast("cpu", dtype=torch.bfloat16, enabled=half),
+                counting(self.parameters, vocabulary=vocabulary) as ledger,
+            ):
+                yield ledger
+        finally:
+            base.set_attn_implementation(before)
 
     def _run(self, shape: Shape, accumulated: bool) -> Found:
         vocabulary = self.config.get_text_config().vocab_size

@@ -72,9 +72,9 @@ class ClientSteps:
         self._sizes = [min(batch_size, own.length) for own in self._passes]  # prompts of a local step
         self.each_round = settings.taking_part(len(clients))
         epochs, rounds = length
-        per_round = settings.local_steps * self.each_round * float(np.mean(self._sizes))  # prompts, on average
+        self.prompts = settings.local_steps * self.each_round * float(np.mean(self._sizes))  # of a round, on average
         prompts = (1.0 if epochs is None else epochs) * sum(own.length for own in self._passes)
-        self.count = max(1, math.ceil(round(prompts / per_round, 9))) if rounds is None else rounds
+        self.count = max(1, math.ceil(round(prompts / self.prompts, 9))) if rounds is None else rounds
         self._counted = (0, np.zeros(len(clients), np.int64))  # a round, and how often each took part before it
 
     @property
