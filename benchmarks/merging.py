@@ -41,11 +41,11 @@ CASES: dict[str, tuple[Update, Rule | None]] = {
 
 
 def cases() -> Iterator[tuple[str, Update]]:
-    """Each as torch's operations take it, and by kernels, where there are any."""
+    """Each as torch's operations take it, and compiled, where there is something to compile."""
     for case, (update, rule) in CASES.items():
         merged = update.replace(merging=rule)
         yield case, merged
-        if update.has_kernels or (rule is not None and rule.selection == "drawn"):
+        if update.has_kernels or rule is not None:
             yield f"{case}, compiled", merged.replace(compile=True)
 
 

@@ -10,7 +10,7 @@ from .models.origin import base_of_adapter
 from .models.sharding import Sharding, Sizes
 from .models.task_vector import check_base, check_shapes
 from .optim.kernels import require_compiler
-from .optim.update import NEEDS_ROWS
+from .optim.update import NEEDS_ROWS, refuse_without_kernels
 from .recipe import Recipe
 from .run import Run
 
@@ -49,7 +49,9 @@ def refuse_update(recipe: Recipe, run: Run, sharding: Sharding) -> None:
     if recipe.update.by_rows and sharding.sizes.slices > 1:
         raise SettingsError(NEEDS_ROWS.format(kind=recipe.update.kind))
     if recipe.update.compile:
-        require_compiler("update.compile", torch.device("cuda" if torch.cuda.is_available() else "cpu"))
+        device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        refuse_without_kernels(recipe.update, device)
+        require_compiler("update.compile", device)
     if (rule := recipe.update.merging) is None or rule.idle:
         return
     base = check_base(type(rule).__name__, rule.base, run.model, adapter=adapts(run), sliced=sharding.sizes.slices > 1)

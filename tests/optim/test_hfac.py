@@ -8,7 +8,7 @@ import torch
 from truenorth import methods
 from truenorth.errors import SettingsError
 from truenorth.models.sharding import Sharding, Sizes
-from truenorth.optim import hfac
+from truenorth.optim import passes
 from truenorth.optim.hfac import HFac
 from truenorth.optim.state_size import state_bytes
 from truenorth.optim.update import AdamW
@@ -59,7 +59,7 @@ def test_steps_are_the_formula_s():
 def test_blocks_change_nothing(monkeypatch):
     found = gradients(3)
     together = after(found)
-    monkeypatch.setattr(hfac, "AT_ONCE", 2 * COLUMNS)
+    monkeypatch.setattr(passes, "AT_ONCE", 2 * COLUMNS)
     torch.testing.assert_close(after(found), together, rtol=1e-6, atol=1e-7)
 
 

@@ -89,6 +89,10 @@ class OnTIES(Rule):
         return cls(base=base, vote="unweighted")
 
     @property
+    def votes(self) -> tuple[float, float]:
+        return self.shares if self.vote == "weighted" else (1.0, 1.0)
+
+    @property
     def idle(self) -> bool:
         return self.alpha == 0 and self.keep == 1 and self.vote == "weighted"
 

@@ -69,10 +69,18 @@ class Kept:
 
 def places(key: int, span: range, share: float, device: torch.device) -> Iterator[Kept]:
     """The entries at `span` that are kept, each with probability `share`, piece by piece."""
+    for within, found, low, own in drawn_places(key, span, share, device):
+        yield Kept(within, found - low, own)
+
+
+def drawn_places(
+    key: int, span: range, share: float, device: torch.device
+) -> Iterator[tuple[slice, Tensor, int, int]]:
+    """The same as they lie on their circle: with each piece where it lies, its places, its begin there, its key."""
     circle, found = _kept(share), _on_device(share, device)
     for own, at, low in _pieces(key, span):
         first, last = np.searchsorted(circle, (low, low + at.stop - at.start)).tolist()
-        yield Kept(at, found[first:last] - low, own + first)
+        yield at, found[first:last], low, own + first
 
 
 def flags(key: int, span: range, share: float, device: torch.device) -> Iterator[tuple[slice, Tensor]]:
@@ -120,6 +128,12 @@ def runs(span: range, size: int = BLOCK, most: int = PIECE // BLOCK) -> Iterator
             waiting = Run(slice(waiting.within.start, within.stop), range(waiting.blocks.start, block + 1), 0)
     if waiting:
         yield waiting
+
+
+def starts(key: int, span: range) -> Tensor:
+    """[k] int64: where on a circle of LEVELS each block of a span begins, whole ones."""
+    numbers = range(span.start // BLOCK, -(-span.stop // BLOCK))
+    return torch.tensor([_of_block(key, block) % LEVELS for block in numbers], dtype=torch.int64)
 
 
 def mask(key: int, block: int, drawn: slice, like: Tensor, *, share: float) -> Tensor:

@@ -10,7 +10,7 @@ Differs  Reconstructed: the formula was read in a restatement, the paper and its
          nothing; tensors of three sides and more are matrices of all but the last. Ours: epsilon, threshold, decay.
 """
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar, overload
@@ -20,16 +20,12 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from . import kernels
-from .kernels import kernel
-from .movement import begin
+from .movement import ADAM, begin
+from .passes import ByKernels, ByOperations, InC, Passes
 from .shards import laid_by_rows, local, sharers_of
-from .threads import Spare, side_by_side
+from .threads import side_by_side
 from .update import ONE_PASS, Update
 
-AT_ONCE = 2**18  # entries, so that a block stays in the processor's cache between passes
-ON_A_GPU = 2**26  # where each kernel costs a launch
-PARTS = 32  # of a matrix whose columns a kernel sums side by side: one part alone would not fill a thread's time
 EMPTY = torch.empty(0)
 
 
@@ -78,7 +74,8 @@ class Factored(torch.optim.Optimizer):
         super().__init__(parameters, {"lr": asked.learning_rate})
         self._sharers = sharers_of(parameters)
         self.asked = asked
-        self._spare = Spare()  # for a block
+        in_one = InC() if all(p.is_cpu for p in parameters) else ByKernels()
+        self._passes: Passes = in_one if asked.compile else ByOperations()
 
     @overload
     def step(self, closure: None = None) -> None: ...
@@ -99,7 +96,7 @@ class Factored(torch.optim.Optimizer):
                 self._step_matrices(matrices, group["lr"])
             else:
                 steps = [partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices]
-                side_by_side(steps, in_turn=self.asked.compile)  # a kernel has all threads, and lets no other work
+                side_by_side(steps, in_turn=self.asked.compile)  # a pass has all threads
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:
@@ -138,11 +135,7 @@ class Factored(torch.optim.Optimizer):
         return Matrix(weights, gradient, parameter.numel() // n, state, new)
 
     def _count_rows(self, matrix: "Matrix") -> None:
-        gradient, epsilon = matrix.gradient, self.asked.epsilon
-        if self.asked.compile:
-            matrix.rows, matrix.columns = _statistics_at_once(gradient, epsilon)
-        else:
-            matrix.rows, matrix.columns = _statistics(gradient, epsilon, self._spare_for(gradient))
+        matrix.rows, matrix.columns = self._passes.sums(matrix.gradient, self.asked.epsilon)
         _, r = local(matrix.state["rows"]).view(2, len(matrix.weights)).lerp_(matrix.rows, matrix.new)
         matrix.total = r.sum()
 
@@ -151,14 +144,10 @@ class Factored(torch.optim.Optimizer):
         _, s = matrix.state["columns"].lerp_(matrix.columns, matrix.new)
         _, r = local(matrix.state["rows"]).view(2, len(matrix.weights))
         matrix.by_row, matrix.by_column = r.rsqrt() * matrix.total.sqrt(), s.rsqrt()  # 1 / sqrt(V), as two factors
-        parts = matrix.gradient, matrix.by_row, matrix.by_column
-        if self.asked.compile:
-            matrix.square = kernel(kernels.squares)(*parts)
-        else:
-            matrix.square = _squares(*parts, self._spare_for(matrix.gradient))
+        matrix.square = self._passes.squares(matrix.gradient, matrix.by_row, matrix.by_column)
 
     def _move(self, matrix: "Matrix", rate: float) -> None:
-        p, gradient, by_row = matrix.weights, matrix.gradient, matrix.by_row
+        p, by_row = matrix.weights, matrix.by_row
         (row_mean, r), column_mean = local(matrix.state["rows"]).view(2, len(p)), matrix.state["columns"][0]
         m, n = matrix.height, p.shape[1]
         of_rows = r.rsqrt().mul_(0.5 * n**0.5 * (row_mean - matrix.rows[0]))
@@ -166,27 +155,15 @@ class Factored(torch.optim.Optimizer):
         by_row /= ((matrix.square / (m * n)).sqrt_() / self.asked.clip).clamp_(min=1)
         if self.asked.weight_decay:
             p.mul_(1 - rate * self.asked.weight_decay)
-        if self.asked.compile:
-            rows, columns = (by_row, of_rows), (matrix.by_column, of_columns)
-            kernel(kernels.step_factored)(p.detach(), gradient, rows, columns, torch.tensor(rate))
-            return
-        spare = self._spare_for(gradient)
-        for c in _blocks(p):
-            own = p[c]
-            update = torch.addcmul(of_columns, gradient[c], by_row[c, None], out=spare[: len(own)])
-            own.addcmul_(update, matrix.by_column, value=-rate).add_(of_rows[c, None], alpha=-rate)
-
-    def _spare_for(self, matrix: Tensor) -> Tensor:
-        """As large as its blocks."""
-        rows, width = min(_rows(matrix), matrix.shape[0]), matrix.shape[1]
-        return self._spare(rows * width, matrix.device)[: rows * width].view(rows, width)
+        rows, columns = (by_row, of_rows), (matrix.by_column, of_columns)
+        self._passes.move(p.detach(), matrix.gradient, rows, columns, rate)
 
     def _step_vectors(self, vectors: list[Tensor], rate: float) -> None:
         """The step of torch's AdamW, of all at once."""
         fused = all(p.device.type in ONE_PASS for p in vectors)
         states = [self.state[p] for p in vectors]
         for p, state in zip(vectors, states, strict=True):
-            begin(state, p, on_device=fused)
+            begin(state, p, *ADAM, on_device=fused)
         first, second = self.asked.betas
         adamw(
             [local(p) for p in vectors],
@@ -204,51 +181,6 @@ class Factored(torch.optim.Optimizer):
             eps=self.asked.epsilon**0.5,
             maximize=False,
         )
-
-
-def _rows(matrix: Tensor) -> int:
-    """How many rows are worked on together."""
-    return max(1, (ON_A_GPU if matrix.is_cuda else AT_ONCE) // matrix.shape[1])
-
-
-def _blocks(matrix: Tensor) -> Iterator[slice]:
-    rows = _rows(matrix)
-    yield from (slice(i, min(i + rows, matrix.shape[0])) for i in range(0, matrix.shape[0], rows))
-
-
-def _statistics(gradient: Tensor, epsilon: float, spare: Tensor) -> tuple[Tensor, Tensor]:
-    """Of [m, n]: means of rows [2, m], sums of columns [2, n], each beside sums of squares plus epsilon."""
-    m, n = gradient.shape
-    rows, columns = gradient.new_empty(2, m), gradient.new_zeros(2, n)
-    ones = gradient.new_ones(max(m, n))
-    for c in _blocks(gradient):  # products with a vector are the fastest sums
-        block, of_block = gradient[c], ones[: c.stop - c.start]
-        square = torch.mul(block, block, out=spare[: c.stop - c.start])
-        for of_rows, of_columns, values in zip(rows, columns, (block, square), strict=True):
-            torch.mv(values, ones[:n], out=of_rows[c])
-            of_columns.addmv_(values.T, of_block)
-    rows[0] /= n
-    rows[1] += n * epsilon
-    columns[1] += m * epsilon
-    return rows, columns
-
-
-def _statistics_at_once(gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
-    """The same by a kernel."""
-    m, n = gradient.shape
-    apart = gradient.view(PARTS if m % PARTS == 0 else 1, -1, n)
-    of_rows, row_squares, of_columns, column_squares = kernel(kernels.sums)(apart)
-    rows = torch.stack((of_rows.view(m) / n, row_squares.view(m) + n * epsilon))
-    return rows, torch.stack((of_columns.sum(0), column_squares.sum(0) + m * epsilon))
-
-
-def _squares(gradient: Tensor, by_row: Tensor, by_column: Tensor, spare: Tensor) -> Tensor:
-    """The sum of squares of gradient * by_row[:, None] * by_column."""
-    rows, columns, total = by_row.square(), by_column.square(), gradient.new_zeros(())
-    for c in _blocks(gradient):
-        square = torch.square(gradient[c], out=spare[: c.stop - c.start])
-        total += torch.dot(rows[c], square @ columns)
-    return total
 
 
 def _of_rows(parameter: Tensor) -> Tensor:

@@ -32,7 +32,7 @@ class KernelMerge:
         pulls = self.plain.few_of_task(others) if of_task else None
         for within, kept in draws.flags(own, self.span, self.rule.keep, weights.device):
             block = weights[within]
-            kernel(kernels.step_kept)(movement.formula(within), of_update, block, kept)
+            kernel(kernels.step_kept)(movement.at(within), of_update, block, kept)
             if pulls is not None:
                 at, task = next(pulls)
                 drawn = draws.noise(rounding + at.key, 0, slice(0, len(task)), weights)
@@ -50,6 +50,6 @@ class KernelMerge:
             if rule.alpha:
                 rounded = (Drawn(draws.noise_circle(device), run.starts(rounding, device)), nearly_zero(device))
             count = len(run.blocks)
-            rows = (weights[run.within].view(count, -1), self.task.values[run.within].view(count, -1))
-            step = movement.formula(run.within).in_rows(count)
-            kernel(kernels.step_all)(rule, step, rows, (of_update, of_task), rounded)
+            all_three = (weights[run.within], movement.at(run.within), self.task.values[run.within])
+            weights_, update, task = (part.view(count, -1) for part in all_three)
+            kernel(kernels.step_all)(rule, (weights_, update, task), (of_update, of_task), rounded)

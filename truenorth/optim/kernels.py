@@ -1,34 +1,23 @@
-"""Steps in one pass over a tensor: formulas that torch.compile makes kernels of, where a run asks for it.
+"""Steps in one pass over a GPU's tensor: formulas that torch.compile makes kernels of, where a run asks for it.
 
 torch's own operations go over a tensor once for each of them. A kernel rounds elsewhere than they do, so that its
-numbers are theirs up to a few units of the last place; what is drawn is the same.
+numbers are theirs up to a few units of the last place; what is drawn is the same. On a CPU, `native` does this.
 """
 
 from collections.abc import Callable
-from functools import cache, lru_cache
-from typing import NamedTuple, ParamSpec, Self, TypeVar
+from functools import cache
+from typing import NamedTuple, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor
 
 from ..errors import SettingsError
+from . import compiled
 from .rounding import add
 from .rule import Rule
 
 P = ParamSpec("P")
 R = TypeVar("R")
-
-
-class Movement(NamedTuple):
-    """A movement that a kernel computes: `formula(*entries, numbers)`."""
-
-    formula: Callable[..., Tensor]
-    entries: tuple[Tensor, ...]  # as many as it has
-    numbers: Tensor  # of all entries
-
-    def in_rows(self, count: int) -> Self:
-        """The same [count, n / count]."""
-        return self._replace(entries=tuple(tensor.view(count, -1) for tensor in self.entries))
 
 
 class Drawn(NamedTuple):
@@ -59,50 +48,30 @@ def _made(formula: Callable[P, R], threads: int) -> Callable[P, R]:
 
 
 def require_compiler(setting: str, device: torch.device) -> None:
-    """Raise SettingsError where no kernel can be made: the only sure sign is to make one."""
+    """Raise SettingsError where a step cannot be compiled: the only sure sign is to compile one."""
+    if device.type == "cpu":
+        compiled.library()
+        return
     from torch._dynamo.exc import BackendCompilerFailed  # imports a compiler's front end, which takes a second
 
     try:
         kernel(torch.neg)(torch.zeros(2, device=device))
     except BackendCompilerFailed as failure:
-        needed = "Triton" if device.type == "cuda" else "a C++ compiler, for instance g++, which CXX may name"
         raise SettingsError(
             f"{setting} makes kernels with torch.compile, which failed: {str(failure).splitlines()[0].rstrip('.')}. "
-            f"Install {needed}, or leave {setting} out: the step is the same, and slower."
+            f"Install Triton, or leave {setting} out: the step is the same, and slower."
         ) from failure
-
-
-def given(moved: Tensor, _: Tensor) -> Tensor:
-    """A movement that is there."""
-    return moved
-
-
-def by_adam(gradient: Tensor, mean: Tensor, square: Tensor, numbers: Tensor) -> Tensor:
-    """The movement of torch's AdamW without its weight decay. Moves both moments."""
-    new_mean, keep_square, new_square, unbias, epsilon, rate = numbers.unbind()
-    mean.add_((gradient - mean) * new_mean)
-    square.mul_(keep_square).add_(gradient * gradient * new_square)
-    return mean / (square.sqrt() * unbias + epsilon) * -rate
-
-
-@lru_cache(16)
-def numbers_of_adam(betas: tuple[float, float], epsilon: float, rate: float, steps: float) -> Tensor:
-    """[6] what `by_adam` computes with at a step."""
-    first, second = betas
-    unbias, rate = (1 - second**steps) ** -0.5, rate / (1 - first**steps)
-    return torch.tensor([1 - first, second, 1 - second, unbias, epsilon, rate])
 
 
 def step_all(
     rule: Rule,
-    movement: Movement,
-    rows: tuple[Tensor, Tensor],
+    rows: tuple[Tensor, Tensor, Tensor],
     kept: tuple[Drawn | None, Drawn | None],
     rounding: tuple[Drawn, Tensor] | None,
 ) -> None:
-    """Move weights [k, n] by update and task vector, of which `kept` takes some entries. `rows`: weights and task."""
-    (weights, task), (of_update, of_task) = rows, kept
-    update, task = movement.formula(*movement.entries, movement.numbers), task.float()
+    """Move weights [k, n] by update and task vector, of which `kept` takes some entries. `rows`: all three."""
+    (weights, update, task), (of_update, of_task) = rows, kept
+    task = task.float()
     update = update if of_update is None else update * of_update.of(weights)
     task = task if of_task is None else task * of_task.of(weights)
     by = rule.combined(update, task)
@@ -112,9 +81,9 @@ def step_all(
         add(weights, by, rounding[0].of(weights), rounding[1])
 
 
-def step_kept(movement: Movement, share: float, weights: Tensor, kept: Tensor) -> None:
+def step_kept(update: Tensor, share: float, weights: Tensor, kept: Tensor) -> None:
     """Move weights [n] by the update times `share` where `kept` [n] is 1."""
-    weights.add_(movement.formula(*movement.entries, movement.numbers) * kept * share)
+    weights.add_(update * kept * share)
 
 
 def pull_some(share: float, weights: Tensor, places: Tensor, task: Tensor, noise: tuple[Tensor, Tensor]) -> None:

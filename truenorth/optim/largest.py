@@ -4,7 +4,7 @@ They are counted from a magnitude near to where they began at the steps before, 
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from threading import get_ident
@@ -20,6 +20,8 @@ from .draws import BLOCK
 NEAR, NEAREST = 1.04, 1.003  # factors around a guess within which the least of the largest is sought
 STRIDE = 61  # a sample is each 61st entry, which are in turn in all columns of a matrix, unless it has k * 61
 SAMPLED = 2**14  # entries from which on a sample says enough
+
+Counted = Callable[[Tensor, float, float], tuple[int, Tensor]]
 
 
 @dataclass(slots=True)
@@ -45,14 +47,15 @@ class Trend:
 class Largest:
     """The largest entries of a tensor that changes little from step to step. What it remembers changes time alone."""
 
-    def __init__(self) -> None:
-        self.trend = Trend()
+    def __init__(self, counted: Counted | None = None) -> None:
+        """`counted`: what does what `between` does."""
+        self.trend, self.counted = Trend(), counted or between
 
     def cut(self, values: Tensor, count: int) -> Cut:
         """Where the `count` largest magnitudes of `values` [n] begin."""
         wanted, near = count, values
         for low, high in self._brackets(values, count):
-            above, near = between(values, low, high)
+            above, near = self.counted(values, low, high)
             if 0 < (wanted := count - above) <= near.numel():
                 break
         least = self._found(near, wanted)

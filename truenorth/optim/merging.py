@@ -8,26 +8,28 @@ from typing import Any, overload
 
 import torch
 from torch import Tensor
-from torch.optim import AdamW
+from torch.optim import AdamW, RMSprop
 
 from ..weights.sparsify import Cut, count_of
 from . import units
 from .draws import PIECE, key_of
-from .movement import Given, Movement, OfAdam, Since, begin
+from .movement import ADAM, RMSPROP, Given, Movement, OfAdam, OfRMSprop, Since, begin
 from .rule import Rule
 from .shards import local, sharers_of
 from .shared_largest import SharedLargest
 from .threads import Spare, side_by_side
 from .units import Unit, merges_of, packed
 
+foreach_add = torch._foreach_add_  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  -- as torch's own do
+
 
 class Merged(torch.optim.Optimizer):
     """`inner`, whose groups and state it shares; what further groups hold is stepped and not merged.
 
-    Torch's AdamW is taken apart: its kernel moves the moments and computes the movement, and weight decay, which is no
-    part of it, reaches all weights. Of another optimizer, and between merges that are several steps apart, movements
-    are the weights minus a copy of them. Random numbers depend on seed, merge and parameter name alone, those of small
-    tensors on the names of all that are merged together.
+    Torch's AdamW and RMSprop are taken apart: what moves their moments computes the movement, and weight decay, which
+    is no part of it, reaches all weights. Of another optimizer, and between merges that are several steps apart,
+    movements are the weights minus a copy of them. Random numbers depend on seed, merge and parameter name alone,
+    those of small tensors on the names of all that are merged together.
     """
 
     def __init__(
@@ -42,13 +44,14 @@ class Merged(torch.optim.Optimizer):
     ) -> None:
         """`task`, SFT minus base, float32, of each of the parameters `named` what this process holds, is consumed.
 
-        `by_kernels`: of `kernels`, which round elsewhere, and only what is drawn; small tensors go without.
+        `by_kernels`: by C on a CPU, else by what torch.compile makes, and there only what is drawn: rounded elsewhere.
 
         Where processes share parameters out, all of them must make one, and step it, together.
         """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
-        self.by_kernels = by_kernels and rule.selection == "drawn"
+        on_cpu = all(parameter.is_cpu for parameter in named.values())
+        self.by_kernels = by_kernels and (on_cpu or rule.selection == "drawn")
         names = {id(parameter): name for name, parameter in named.items()}
         groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
         merged = [group for group in groups if group[0]]  # they come first
@@ -117,7 +120,7 @@ class Merged(torch.optim.Optimizer):
         if adam := is_adam(self.inner):
             self._decay(moving)
         if moments_alone(self.inner, self.rule):
-            self._step_adam(moving)
+            self._step_known(moving, adam=adam)
         else:
             self._step_any(moving, *["weight_decay"] * adam)
         return loss
@@ -132,18 +135,24 @@ class Merged(torch.optim.Optimizer):
                     if (copy := self.state[self.named[name]].get("anchor")) is not None:
                         copy.mul_(1 - kept)
 
-    def _step_adam(self, moving: Set[str]) -> None:
+    def _step_known(self, moving: Set[str], *, adam: bool) -> None:
         with self._groups(self.param_groups[self.groups :]):
             self.inner.step()
 
+        for name in moving:
+            self._count(name)
+        for group in self.param_groups[: self.groups]:
+            ours = [p for p in group["params"] if p.grad is not None]
+            for parameter in ours:
+                on_device = group["capturable"] or (adam and group["fused"])
+                begin(self.state[parameter], parameter, *(ADAM if adam else RMSPROP), on_device=on_device)
+            if ours:
+                foreach_add([self.state[p]["step"] for p in ours], 1)
+
         def movement(unit: Unit, at: int) -> Movement:
             group, states = self.param_groups[unit.group], [self.state[parameter] for parameter in unit.parameters]
-            for name, parameter, state in zip(unit.names, unit.parameters, states, strict=True):
-                if name in moving:
-                    begin(state, parameter, on_device=group["capturable"] or group["fused"])
-                    state["step"] += 1
-                    self._count(name)
-            return OfAdam(unit.parameters, states, group, self._spare(self._room, unit.parameters[0].device)[at:])
+            of = OfAdam if adam else OfRMSprop
+            return of(unit.parameters, states, group, self._spare(self._room, unit.parameters[0].device)[at:])
 
         self._merge(moving, movement)
 
@@ -177,7 +186,7 @@ class Merged(torch.optim.Optimizer):
         if self._ranking is None:
             units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end
             moves = [partial(self._move, unit, due, movement_of) for unit in units]
-            side_by_side(moves, in_turn=self.by_kernels)  # a kernel has all threads, and lets no other work
+            side_by_side(moves, in_turn=self.by_kernels)  # what is compiled has all threads
         for batch in moving if self._ranking is not None else ():
             self._move_ranked(batch, due, movement_of)
 
@@ -246,6 +255,12 @@ def is_adam(optimizer: torch.optim.Optimizer) -> bool:
     return type(optimizer) is AdamW and not any(g["amsgrad"] or g["maximize"] for g in optimizer.param_groups)
 
 
+def is_rmsprop(optimizer: torch.optim.Optimizer) -> bool:
+    """Whether its movement follows from the mean of squares alone."""
+    other = ("momentum", "centered", "weight_decay", "maximize")
+    return type(optimizer) is RMSprop and not any(g[setting] for g in optimizer.param_groups for setting in other)
+
+
 def moments_alone(optimizer: torch.optim.Optimizer, rule: Rule) -> bool:
     """Whether merging needs no copy of the weights."""
-    return is_adam(optimizer) and rule.every == 1
+    return rule.every == 1 and (is_adam(optimizer) or is_rmsprop(optimizer))

@@ -8,10 +8,8 @@ import torch
 from torch import Tensor
 from torch.optim.adamw import adamw
 
-from . import kernels
+from . import native
 from .shards import local
-
-NONE = torch.empty(0)
 
 
 class Movement(Protocol):
@@ -25,8 +23,12 @@ class Movement(Protocol):
         """[k] at `places` in `within`: a new tensor."""
         ...
 
-    def formula(self, within: slice) -> kernels.Movement:
-        """What a kernel computes it by. To be computed once."""
+    def native(self, within: slice) -> native.Movement:
+        """What C computes it by, on a CPU. To be computed once."""
+        ...
+
+    def filled(self) -> Tensor:
+        """[n], computed by C."""
         ...
 
 
@@ -42,8 +44,11 @@ class Given:
     def few(self, within: slice, places: Tensor) -> Tensor:
         return self.values[within].index_select(0, places)
 
-    def formula(self, within: slice) -> kernels.Movement:
-        return kernels.Movement(kernels.given, (self.at(within),), NONE)
+    def native(self, within: slice) -> native.Movement:
+        return native.Movement.of(native.GIVEN, self.values[within])
+
+    def filled(self) -> Tensor:
+        return self.values
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +71,11 @@ class Since:
         weights.copy_(before)
         return moved
 
-    def formula(self, within: slice) -> kernels.Movement:
-        return kernels.Movement(kernels.given, (self.at(within),), NONE)
+    def native(self, within: slice) -> native.Movement:
+        return native.Movement.of(native.SINCE, self.weights[within], self.before[within])
+
+    def filled(self) -> Tensor:
+        return _filled(self, self.spare, len(self.weights))
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,14 +107,19 @@ class OfAdam:
         below = square.sqrt_().mul_((1 - second**steps) ** -0.5).add_(self.group["eps"])
         return mean.div_(below).mul_(-self.group["lr"] / (1 - first**steps))
 
-    def formula(self, within: slice) -> kernels.Movement:
-        if self._several or not self.spare.is_cpu:  # elsewhere steps are counted where asking for them takes long
-            return kernels.Movement(kernels.given, (self.at(within),), NONE)
-        (parameter,), (state,), group = self.parameters, self.states, self.group
-        numbers = kernels.numbers_of_adam(group["betas"], group["eps"], group["lr"], float(state["step"]))
+    def native(self, within: slice) -> native.Movement:
+        if self._several:
+            return native.Movement.of(native.GIVEN, self.at(within))
+        (parameter,), (state,), (first, second) = self.parameters, self.states, self.group["betas"]
         assert parameter.grad is not None, "a tensor alone is merged where it has one"
-        gradient, mean, square = (local(x)[within] for x in (parameter.grad, state["exp_avg"], state["exp_avg_sq"]))
-        return kernels.Movement(kernels.by_adam, (gradient, mean, square), numbers)
+        steps = float(state["step"])
+        unbias, rate = (1 - second**steps) ** -0.5, self.group["lr"] / (1 - first**steps)
+        parts = (local(x)[within] for x in (state["exp_avg"], state["exp_avg_sq"], parameter.grad))
+        numbers = (1 - first, second, 1 - second, unbias, self.group["eps"], rate)
+        return native.Movement.of(native.ADAM, *parts, numbers=numbers)
+
+    def filled(self) -> Tensor:
+        return _filled(self, self.spare, sum(len(local(parameter)) for parameter in self.parameters))
 
     @property
     def _several(self) -> bool:
@@ -139,8 +152,63 @@ class OfAdam:
         )
 
 
-def begin(state: dict[str, Any], parameter: Tensor, *, on_device: bool) -> None:
-    """Make a parameter's state as torch's AdamW does, where there is none. `on_device`: its count of steps too."""
+@dataclass(frozen=True, slots=True)
+class OfRMSprop:
+    """The step of torch's RMSprop without momentum or weight decay, on tensors that lie one after the other."""
+
+    parameters: Sequence[Tensor]
+    states: Sequence[dict[str, Any]]
+    group: Mapping[str, Any]
+    spare: Tensor  # as long as the longest piece that is asked for
+
+    def at(self, within: slice) -> Tensor:
+        several = len(self.parameters) > 1
+        moved, cut = self.spare[: within.stop - within.start], slice(None) if several else within
+        parts = moved.split([len(local(p)) for p in self.parameters]) if several else [moved]
+        for to, parameter, state in zip(parts, self.parameters, self.states, strict=True):
+            if parameter.grad is None:
+                to.zero_()
+                continue
+            gradient, square = self._advance(parameter.grad, state, cut)
+            torch.sqrt(square, out=to).add_(self.group["eps"])
+            torch.div(gradient, to, out=to).mul_(-self.group["lr"])
+        return moved
+
+    def few(self, within: slice, places: Tensor) -> Tensor:
+        if len(self.parameters) > 1:
+            return self.at(within).index_select(0, places)
+        (parameter,), (state,) = self.parameters, self.states
+        assert parameter.grad is not None, "a tensor alone is merged where it has one"
+        gradient, square = (part.index_select(0, places) for part in self._advance(parameter.grad, state, within))
+        return gradient.div_(square.sqrt_().add_(self.group["eps"])).mul_(-self.group["lr"])
+
+    def native(self, within: slice) -> native.Movement:
+        if len(self.parameters) > 1:
+            return native.Movement.of(native.GIVEN, self.at(within))
+        (parameter,), (state,), group = self.parameters, self.states, self.group
+        assert parameter.grad is not None, "a tensor alone is merged where it has one"
+        gradient, square = (local(x)[within] for x in (parameter.grad, state["square_avg"]))
+        numbers = (group["alpha"], 1 - group["alpha"], group["eps"], group["lr"])
+        return native.Movement.of(native.RMSPROP, square, square, gradient, numbers=numbers)
+
+    def filled(self) -> Tensor:
+        return _filled(self, self.spare, sum(len(local(parameter)) for parameter in self.parameters))
+
+    def _advance(self, gradient: Tensor, state: Mapping[str, Any], cut: slice) -> tuple[Tensor, Tensor]:
+        """Move the mean of squares. Gives it after the gradient, both [cut]."""
+        gradient, square, kept = local(gradient)[cut], local(state["square_avg"])[cut], self.group["alpha"]
+        return gradient, square.mul_(kept).addcmul_(gradient, gradient, value=1 - kept)
+
+
+def _filled(movement: Movement, spare: Tensor, entries: int) -> Tensor:
+    return native.filled(spare[:entries], movement.native(slice(0, entries)))
+
+
+def begin(state: dict[str, Any], parameter: Tensor, *averages: str, on_device: bool) -> None:
+    """Make a parameter's state as torch does, where there is none. `on_device`: its count of steps too."""
     if "step" not in state:
         state["step"] = torch.zeros((), device=parameter.device if on_device else "cpu")
-        state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(parameter), torch.zeros_like(parameter)
+        state |= {name: torch.zeros_like(parameter) for name in averages}
+
+
+ADAM, RMSPROP = ("exp_avg", "exp_avg_sq"), ("square_avg",)  # their averages

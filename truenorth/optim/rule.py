@@ -32,6 +32,11 @@ class Rule(Part, abc.ABC):
         return 1 - self.alpha, self.alpha
 
     @property
+    def votes(self) -> tuple[float, float]:
+        """The same where they elect a sign, of a rule that does: those of each entry that have it are added up."""
+        return self.shares
+
+    @property
     def fresh(self) -> bool:
         """Whether the task vector's kept entries are drawn anew at each merge."""
         return False

@@ -11,12 +11,14 @@ from ..weights.sparsify import Cut
 from .draws import PIECE
 from .kernel_merge import KernelMerge
 from .movement import Given, Movement
+from .native_merge import NativeMerge
 from .rule import Rule
 from .shards import local, span_of
 from .task_vector import held
 from .tensor_merge import TensorMerge
 
 SMALL = 2**17  # entries up to which tensors are merged together
+Merge = TensorMerge | NativeMerge | KernelMerge
 RANKED = 2**24  # entries of a process whose largest are found in the same rounds of messages
 
 
@@ -27,9 +29,7 @@ class Unit:
     names: tuple[str, ...]
     group: int  # number of the group of parameters
     parameters: tuple[Tensor, ...]
-    merges: tuple[
-        TensorMerge | KernelMerge, ...
-    ]  # one of all entries; where processes share tensors out, one of each tensor's
+    merges: tuple[Merge, ...]  # one of all entries; where processes share tensors out, one of each tensor's
 
     @property
     def size(self) -> int:
@@ -63,7 +63,7 @@ def merges_of(
     *,
     cut: Cut | None = None,
     by_kernels: bool = False,
-) -> tuple[TensorMerge | KernelMerge, ...]:
+) -> tuple[Merge, ...]:
     """The merges of a unit. `task`: this process's entries of SFT minus base, float32, which are consumed."""
     spans = [span_of(parameter) for parameter in parameters]
     if all(len(span) == p.numel() for span, p in zip(spans, parameters, strict=True)):
@@ -72,7 +72,11 @@ def merges_of(
     else:
         starts = accumulate((p.numel() for p in parameters), initial=0)
         spans = [range(at + span.start, at + span.stop) for at, span in zip(starts, spans, strict=False)]
-    kind = KernelMerge if by_kernels and len(parameters) == 1 else TensorMerge
+    kind: type[Merge] = TensorMerge
+    if by_kernels and parameters[0].is_cpu:
+        kind = NativeMerge
+    elif by_kernels and len(parameters) == 1:
+        kind = KernelMerge
     return tuple(kind(rule, span, held(rule, flat, span, key, cut)) for span, flat in zip(spans, task, strict=True))
 
 

@@ -45,7 +45,7 @@ class Update(Part, abc.ABC):
     )
     merging: AnyRule | None = Field(default=None, description="rule by which each step is merged with a task vector")
     compile: bool = Field(
-        default=False, description="take ondare's merged steps, and those of hfac, by kernels that torch.compile makes"
+        default=False, description="compile merged steps and those of hfac: C on a CPU, torch.compile on a GPU"
     )
 
     @model_validator(mode="after")
@@ -58,12 +58,10 @@ class Update(Part, abc.ABC):
 
     @model_validator(mode="after")
     def _something_to_compile(self) -> Self:
-        drawn = self.merging is not None and self.merging.selection == "drawn"
-        if self.compile and not (drawn or self.has_kernels):
-            merging = "without merging" if self.merging is None else f"merged by {self.merging.kind}"
+        if self.compile and self.merging is None and not self.has_kernels:
             raise SettingsError(
-                f"compile=True has nothing to compile: there are kernels for merging by ondare and for kind hfac, and "
-                f"this is {self.kind} {merging}. Leave it out."
+                f"compile=True has nothing to compile: merged steps are compiled and those of kind hfac, and this is "
+                f"{self.kind} without merging. Leave it out."
             )
         return self
 
@@ -93,6 +91,16 @@ class Update(Part, abc.ABC):
                 return self.learning_rate * (1 - done)
             case "cosine":
                 return self.learning_rate * 0.5 * (1 + math.cos(math.pi * done))
+
+
+def refuse_without_kernels(update: Update, device: torch.device) -> None:
+    """Raise SettingsError where nothing of `update` can be compiled for `device`."""
+    rule = update.merging
+    if device.type != "cpu" and not update.has_kernels and rule is not None and rule.selection == "largest":
+        raise SettingsError(
+            f"compile=True has nothing to compile on a {device.type} device: steps merged by {rule.kind} are compiled "
+            "on a CPU alone. Leave it out."
+        )
 
 
 class AdamW(Update):

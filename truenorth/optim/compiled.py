@@ -1,0 +1,68 @@
+"""C of ours, compiled where it runs: by the machine's own compiler, once, into the cache."""
+
+import ctypes
+import hashlib
+import os
+import platform
+import shlex
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from ..data.cache import cache_folder
+from ..errors import SettingsError
+
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("merging.c", "factored.c"))
+FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
+WISHED = (
+    "-march=native -fopenmp",
+    "-fopenmp",
+    "-march=native",
+    "",
+)  # the first that a compiler takes; "" is one thread
+
+
+@cache
+def library() -> ctypes.CDLL:
+    """What the sources compile to. Raises SettingsError where there is no compiler, or nowhere to keep it."""
+    compiler = os.environ.get("CC") or "cc"
+    key = hashlib.blake2b(digest_size=16)
+    for part in (compiler, *FLAGS, *WISHED, _processor(), *(source.read_text() for source in SOURCES)):
+        key.update(part.encode() + b"\0")
+    file = cache_folder() / "compiled" / f"{key.hexdigest()}.so"
+    try:
+        if not file.exists():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+                made = Path(folder) / file.name
+                _compile(shlex.split(compiler), made)
+                made.replace(file)  # at once, so that no other process finds half of it
+        return ctypes.CDLL(str(file))
+    except OSError as failure:
+        raise SettingsError(f"no C compiler made what it should: {failure}. {WAY_OUT}") from failure
+
+
+WAY_OUT = (
+    "Install a C compiler, for instance gcc, which CC may name, or leave update.compile out: the step is the same, "
+    "and slower."
+)
+
+
+def _compile(compiler: list[str], to: Path) -> None:
+    said = ""
+    for wished in WISHED:
+        command = [*compiler, *FLAGS, *wished.split(), *map(str, SOURCES), "-lm", "-o", str(to)]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode == 0:
+            return
+        said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr).strip()
+    raise SettingsError(f"{shlex.join(compiler)} cannot compile {SOURCES[0].name}: {said}. {WAY_OUT}")
+
+
+def _processor() -> str:
+    """What -march=native depends on, as a cache may lie on a disk that several machines read."""
+    told = Path("/proc/cpuinfo")
+    lines = told.read_text().splitlines() if told.exists() else []
+    features = sorted({line for line in lines if line.lower().startswith(("flags", "features", "model name"))})
+    return "\n".join([platform.system(), platform.machine(), platform.processor(), *features])
