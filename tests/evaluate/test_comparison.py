@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from tests.synthetic_run import Metrics, healthy, ill, write_run
 from truenorth.errors import DataError, SettingsError
 from truenorth.evaluate.artifacts import Artifacts, read
 from truenorth.evaluate.comparison import best, compared, differing, write_comparison
+from truenorth.train.rounding import Rounding
 
 
 def run(directory: Path, title: str, accuracy: float, records: list[Metrics] | None = None) -> Artifacts:
@@ -39,6 +41,13 @@ def test_runs_without_held_out_rows_have_no_winner(tmp_path: Path) -> None:
         write_run(tmp_path / name, train)
         (tmp_path / name / "summary.json").unlink()
     assert "fewer than two measured" in said(read(tmp_path / "a"), read(tmp_path / "b"))
+
+
+def test_an_accuracy_that_is_rounding_wins_nothing(tmp_path: Path) -> None:
+    lost = Rounding("bfloat16", 16, margin=1e-3, difference=4e-3, changed=8, right=0.9, right_in_float32=0.9)
+    first, *others = [run(tmp_path / name, name, accuracy) for name, accuracy in (("a", 0.9), ("b", 0.7), ("c", 0.5))]
+    drowned = replace(first, summary=first.summary.model_copy(update={"rounding": lost}))
+    assert said(drowned, *others).startswith("b has the highest")
 
 
 def test_runs_of_one_method_are_told_apart_by_their_folder(tmp_path: Path) -> None:

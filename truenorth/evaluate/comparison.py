@@ -65,7 +65,7 @@ def compared(artifacts: Sequence[Artifacts]) -> list[Compared]:
             name,
             colour,
             a,
-            headline.held_out_accuracy(a),
+            None if a.summary.rounding is not None and a.summary.rounding.drowned else headline.held_out_accuracy(a),
             headline.sampled_kl(a),
             headline.verdict(findings(a)),
         )
