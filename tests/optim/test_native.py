@@ -264,7 +264,7 @@ def test_a_compiler_that_is_missing_or_fails_is_named(body, tmp_path, monkeypatc
 def test_a_compiler_that_knows_neither_this_processor_nor_threads_will_do(tmp_path, monkeypatch):
     refused = 'for a in "$@"; do case $a in -march=native|-fopenmp) exit 1;; esac; done; exec cc "$@"'
     monkeypatch.setenv("CC", script(tmp_path / "old", refused))
-    assert compiled.library().step_few is not None
+    assert compiled.library().steps_few is not None
     (made,) = (tmp_path / "cache" / "compiled").iterdir()  # and no half of one
     monkeypatch.setenv("CC", f"{shutil.which('cc')} -O2")  # other words, another file
     compiled.library.cache_clear()

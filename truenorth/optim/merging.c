@@ -32,6 +32,14 @@ typedef struct {
     float share;         /* what values are multiplied by */
 } Some;
 
+typedef struct { /* of weights [n], by the update at the places of `own`, then by the task vector at its own */
+    Movement by;
+    float *weights;
+    int64_t n;
+    Some own, task;
+    const float *noise; /* of the task vector's entries */
+} Few;
+
 typedef struct {
     const float *around;   /* random numbers; NULL: there are none */
     const int64_t *starts; /* of each block, where its own begin */
@@ -71,14 +79,12 @@ static inline float add(float weight, float by, float noise) {
     return weight + (by + step * noise * 0x1p-23f);
 }
 
-static inline float positive(float x) { return x > 0 ? x : 0; }
-static inline float negative(float x) { return x < 0 ? x : 0; }
-
 static inline float elected(const Rule *rule, float update, float task) {
     float vote = update * rule->update_votes + task * rule->task_votes;
     update *= rule->of_update;
     task *= rule->of_task;
-    float up = positive(update) + positive(task), down = negative(update) + negative(task);
+    float up = (update > 0 ? update : 0) + (task > 0 ? task : 0);
+    float down = (update < 0 ? update : 0) + (task < 0 ? task : 0);
     return vote >= 0 ? up : down;
 }
 
@@ -142,31 +148,36 @@ void movement(const Movement *by, float *to, int64_t n, int32_t threads) {
         for (int64_t c = at; c < least(at + PART, n); c += CHUNK) all_of(by, c, least(CHUNK, n - c), to + c);
 }
 
-/* Move weights [n] by the update at the places of `own`, then by the task vector at those of `task`. */
-void step_few(const Movement *by, float *weights, int64_t n, const Some *own, const Some *task, const float *noise,
-              int32_t threads) {
-#pragma omp parallel for num_threads(threads) schedule(static)
-    for (int64_t part = 0; part < n; part += PART) {
-        int64_t stop = least(part + PART, n), i = from(own, part), j = from(task, part);
-        int64_t owns = from(own, stop), tasks = from(task, stop), own_ahead = i, task_ahead = j;
-        float moved[FEW];
-        for (int64_t k = i; k < owns; k += 8) __builtin_prefetch(own->places + k);
-        for (int64_t k = j; k < tasks; k += 8) __builtin_prefetch(task->places + k);
-        for (int64_t k = j; k < tasks; k += 16) __builtin_prefetch(task->values + k), __builtin_prefetch(noise + k);
-        for (int64_t at = part; at < stop; at += FEW) {
-            int64_t end = least(at + FEW, stop), soon = end + FEW, first = i;
-            for (; own_ahead < owns && place_of(own, own_ahead) < soon; own_ahead++)
-                __builtin_prefetch(weights + place_of(own, own_ahead), 1);
-            for (; task_ahead < tasks && place_of(task, task_ahead) < soon; task_ahead++)
-                __builtin_prefetch(weights + place_of(task, task_ahead), 1);
-            while (i < owns && place_of(own, i) < end) i++;
-            some_of(by, at, end - at, own, first, i, moved);
-            for (int64_t k = first; k < i; k++) weights[place_of(own, k)] += moved[k - first] * own->share;
-            for (; j < tasks && place_of(task, j) < end; j++) {
-                float *weight = weights + place_of(task, j);
-                *weight = add(*weight, task->values[j] * task->share, noise[j]);
-            }
+static void step_few(const Few *step, int64_t part, int64_t stop) {
+    const Some *own = &step->own, *task = &step->task;
+    int64_t i = from(own, part), owns = from(own, stop), own_ahead = i;
+    int64_t j = from(task, part), tasks = from(task, stop), task_ahead = j;
+    float *weights = step->weights, moved[FEW];
+    for (int64_t k = i; k < owns; k += 8) __builtin_prefetch(own->places + k);
+    for (int64_t k = j; k < tasks; k += 8) __builtin_prefetch(task->places + k);
+    for (int64_t k = j; k < tasks; k += 16) __builtin_prefetch(task->values + k), __builtin_prefetch(step->noise + k);
+    for (int64_t at = part; at < stop; at += FEW) {
+        int64_t end = least(at + FEW, stop), soon = end + FEW, first = i;
+        for (; own_ahead < owns && place_of(own, own_ahead) < soon; own_ahead++)
+            __builtin_prefetch(weights + place_of(own, own_ahead), 1);
+        for (; task_ahead < tasks && place_of(task, task_ahead) < soon; task_ahead++)
+            __builtin_prefetch(weights + place_of(task, task_ahead), 1);
+        while (i < owns && place_of(own, i) < end) i++;
+        some_of(&step->by, at, end - at, own, first, i, moved);
+        for (int64_t k = first; k < i; k++) weights[place_of(own, k)] += moved[k - first] * own->share;
+        for (; j < tasks && place_of(task, j) < end; j++) {
+            float *weight = weights + place_of(task, j);
+            *weight = add(*weight, task->values[j] * task->share, step->noise[j]);
         }
+    }
+}
+
+/* Take `count` steps of tensors that do not depend on each other. */
+void steps_few(const Few *steps, int64_t count, int32_t threads) {
+#pragma omp parallel num_threads(threads)
+    for (const Few *step = steps; step < steps + count; step++) {
+#pragma omp for schedule(static) nowait
+        for (int64_t at = 0; at < step->n; at += PART) step_few(step, at, least(at + PART, step->n));
     }
 }
 
@@ -210,10 +221,8 @@ void step_all(const Movement *by, float *weights, int64_t n, const void *task, i
             } else
                 for (int64_t i = 0; i < c; i++) update[i] = update[i] * r.of_update + pull[i] * r.of_task;
             const float *noise = circles[2].around ? drawn(circles + 2, place) : NULL;
-            if (noise)
-                for (int64_t i = 0; i < c; i++) w[i] = add(w[i], update[i], noise[i]);
-            else
-                for (int64_t i = 0; i < c; i++) w[i] += update[i];
+            for (int64_t i = 0; i < c && noise; i++) w[i] = add(w[i], update[i], noise[i]);
+            for (int64_t i = 0; i < c && !noise; i++) w[i] += update[i];
             place += c;
         }
 }
@@ -245,26 +254,17 @@ int64_t between(const float *values, int64_t n, float low, float high, float *ne
         }
         found[part] = k;
     }
-    for (int64_t part = 0; part < parts; part++) {
+    for (int64_t part = 0; part < parts; total += found[part++])
         memmove(near + total, near + part * PART, found[part] * sizeof(float));
-        total += found[part];
-    }
     found[0] = total;
     return above;
 }
 
 /* Behind which entry of `values` [n] `count` magnitudes equal `size`. */
 int64_t behind(const float *values, int64_t n, float size, int64_t count) {
-    for (int64_t at = 0; at < n; at += CHUNK) {
-        int64_t end = least(at + CHUNK, n);
-        int equal = 0;
-        for (int64_t i = at; i < end; i++) equal += fabsf(values[i]) == size;
-        if (equal < count) count -= equal;
-        else
-            for (int64_t i = at; i < end; i++)
-                if (fabsf(values[i]) == size && --count == 0) return i + 1;
-    }
-    return n;
+    int64_t i = 0;
+    while (i < n && count > 0) count -= fabsf(values[i++]) == size;
+    return i;
 }
 
 /* Move weights [n] where the update's magnitude is above `rule`'s or the task vector has an entry. `start`: where on

@@ -14,6 +14,7 @@ from ..weights.sparsify import Cut, count_of
 from . import units
 from .draws import PIECE, key_of
 from .movement import ADAM, RMSPROP, Given, Movement, OfAdam, OfRMSprop, Since, begin
+from .native import Steps
 from .rule import Rule
 from .shards import local, sharers_of
 from .shared_largest import SharedLargest
@@ -50,14 +51,14 @@ class Merged(torch.optim.Optimizer):
         """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
-        on_cpu = all(parameter.is_cpu for parameter in named.values())
-        self.by_kernels = by_kernels and (on_cpu or rule.selection == "drawn")
+        self.on_cpu = all(parameter.is_cpu for parameter in named.values())
+        self.by_kernels = by_kernels and (self.on_cpu or rule.selection == "drawn")
         names = {id(parameter): name for name, parameter in named.items()}
         groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
         merged = [group for group in groups if group[0]]  # they come first
         self.groups = len(merged)
         self._share()
-        self._copies, self._spare = dict[str, Tensor](), Spare()
+        self._copies, self._spare, self._later = dict[str, Tensor](), Spare(), Steps()
         self._sharers = sharers_of(named.values())
         self._ranking = self._ranking_of(self.named)
         groups = [] if rule.idle else [{name: self.named[name] for name in group} for group in merged]
@@ -78,7 +79,8 @@ class Merged(torch.optim.Optimizer):
         def unit(*names: str, cut: Cut | None = None) -> Unit:
             parameters, own = [named[name] for name in names], [task[name].view(-1) for name in names]
             key = key_of(self.seed, *names, "task")
-            merges = merges_of(self.rule, parameters, own, key, cut=cut, by_kernels=self.by_kernels)
+            later = self._later if self.by_kernels else None
+            merges = merges_of(self.rule, parameters, own, key, cut=cut, later=later)
             return Unit(names, group, tuple(parameters), merges)
 
         if self._ranking is None:
@@ -186,7 +188,8 @@ class Merged(torch.optim.Optimizer):
         if self._ranking is None:
             units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end
             moves = [partial(self._move, unit, due, movement_of) for unit in units]
-            side_by_side(moves, in_turn=self.by_kernels)  # what is compiled has all threads
+            side_by_side(moves, in_turn=self.by_kernels and not self.on_cpu)  # a kernel has all threads
+            self._later.take()
         for batch in moving if self._ranking is not None else ():
             self._move_ranked(batch, due, movement_of)
 

@@ -22,7 +22,7 @@ PART, PARTS = 2**14, 64  # as in the sources
 P, N, F, I = c_void_p, c_int64, c_float, c_int32  # noqa: E741  -- so that a signature is a line
 SIGNATURES: dict[str, tuple[Any, ...]] = {  # what it gives, and takes
     "movement": (None, P, P, N, I),
-    "step_few": (None, P, P, N, P, P, P, I),
+    "steps_few": (None, P, N, I),
     "step_all": (None, P, P, N, P, I, P, P, N, I),
     "between": (N, P, N, F, F, P, P, I),
     "behind": (N, P, N, F, N),
@@ -62,6 +62,12 @@ class Some(Structure):
         return made
 
 
+class Few(Structure):
+    """A step of weights [n]: by the update at the places of `own`, then by `task`, rounded with its entries' noise."""
+
+    _fields_ = (("by", Movement), ("weights", P), ("n", N), ("own", Some), ("task", Some), ("noise", P))
+
+
 class Circle(Structure):
     """Random numbers, and where on their circle those of each block begin."""
 
@@ -89,9 +95,24 @@ def filled(to: Tensor, by: Movement) -> Tensor:
     return to
 
 
-def step_few(by: Movement, weights: Tensor, own: Some, task: Some, noise: Tensor) -> None:
-    """Move weights [n] by the update at the places of `own`, then by `task`, rounded with its entries' noise [k]."""
-    _call("step_few", byref(by), _pointer(weights), len(weights), byref(own), byref(task), noise.data_ptr())
+class Steps:
+    """Steps of which some entries are touched, taken together: between them Python would wait for its own memory."""
+
+    def __init__(self) -> None:
+        self._steps = list[Few]()
+        self._kept = list[Some]()
+
+    def add(self, by: Movement, weights: Tensor, own: Some, task: Some, noise: Tensor) -> None:
+        self._steps.append(Few(by, _pointer(weights), len(weights), own, task, noise.data_ptr()))
+        self._kept += own, task  # a structure within another is a copy, which keeps no tensor alive
+
+    def take(self) -> None:
+        if not self._steps:
+            return
+        steps = (Few * len(self._steps))(*self._steps)
+        _call("steps_few", steps, len(steps))
+        self._steps.clear()
+        self._kept.clear()
 
 
 def step_all(by: Movement, weights: Tensor, task: Tensor, shares: Shares, drawn: "Drawn") -> None:

@@ -8,7 +8,7 @@ from . import draws, native
 from .draws import LEVELS, mask_circle, noise_circle, starts, three
 from .largest import Largest
 from .movement import Given, Movement
-from .native import Drawn, Shares, Some
+from .native import Drawn, Shares, Some, Steps
 from .rule import Rule
 from .task_vector import SPARSE, Dense, Sparse
 from .tensor_merge import TensorMerge
@@ -20,8 +20,9 @@ ALL_KEPT = Cut(-1.0, 0)
 class NativeMerge:
     """Merges the steps of one parameter, of which it holds the entries at `span`."""
 
-    def __init__(self, rule: Rule, span: range, task: Dense | Sparse) -> None:
-        self.rule, self.span, self.task = rule, span, task
+    def __init__(self, rule: Rule, span: range, task: Dense | Sparse, later: Steps | None = None) -> None:
+        """`later`: where a step is put that may be taken together with others."""
+        self.rule, self.span, self.task, self.later = rule, span, task, later
         self.plain = TensorMerge(rule, span, task)
         self.largest = Largest(native.between)
 
@@ -37,13 +38,16 @@ class NativeMerge:
     def _few_drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         (of_update, of_task), (own, others, rounding) = self.rule.shares, three(key)
         pulls = self.plain.few_of_task(others) if of_task else None
+        steps = self.later or Steps()
         for within, places, first, _ in draws.drawn_places(own, self.span, self.rule.keep, CPU):
             at, noise, task = Some.of(places, share=of_update, first=first), weights[:0], Some.of()
             if pulls is not None:
                 pulled, values = next(pulls)
                 noise = draws.noise(rounding + pulled.key, 0, slice(0, len(values)), weights)
                 task = Some.of(pulled.places, values, share=of_task)
-            native.step_few(movement.native(within), weights[within], at, task, noise)
+            steps.add(movement.native(within), weights[within], at, task, noise)
+        if self.later is None:
+            steps.take()
 
     def _drawn(self, weights: Tensor, movement: Movement, key: int) -> None:
         assert isinstance(self.task, Dense)

@@ -5,8 +5,9 @@ the time would go into handing out.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from functools import cache
 from threading import Barrier, get_ident
 
@@ -19,23 +20,38 @@ def side_by_side(tasks: Sequence[Callable[[], object]], *, in_turn: bool = False
 
     `in_turn`: one after the other, each with all of torch's threads.
     """
-    if in_turn or min(torch.get_num_threads(), len(tasks)) < 2:
+    threads = torch.get_num_threads()
+    if in_turn or min(threads, len(tasks)) < 2:
         for task in tasks:
             task()
         return
-    for _ in _threads(torch.get_num_threads(), os.getpid()).map(_done, tasks):
-        pass
+    left = deque(tasks)
+    others = [_threads(threads - 1, os.getpid()).submit(_do, left) for _ in range(min(threads, len(tasks)) - 1)]
+    torch.set_num_threads(1)  # of this one, which takes part: it is awake
+    try:
+        _do(left)
+    finally:
+        torch.set_num_threads(threads)
+        left.clear()  # where one has failed
+        wait(others)
+    for other in others:
+        other.result()
 
 
 @torch.no_grad()  # of a thread, so the caller's does not reach here
-def _done(task: Callable[[], object]) -> None:
-    task()
+def _do(left: deque[Callable[[], object]]) -> None:
+    while left:
+        try:
+            task = left.popleft()
+        except IndexError:  # another thread was faster
+            return
+        task()
 
 
 @cache
 def _threads(count: int, _: int) -> ThreadPoolExecutor:
     """Threads of a process, in each of which torch has only itself."""
-    started = Barrier(count + 1)
+    started, before = Barrier(count + 1), torch.get_num_threads()
 
     def start() -> None:
         torch.get_num_threads()  # a thread that has not asked takes over, at its first operation, what others have set
@@ -46,7 +62,7 @@ def _threads(count: int, _: int) -> ThreadPoolExecutor:
     for _ in range(count):
         pool.submit(int)  # a thread starts when there is something to do
     started.wait()
-    torch.set_num_threads(count)  # threads set what those to come begin with, too
+    torch.set_num_threads(before)  # threads set what those to come begin with, too
     return pool
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
+from functools import partial
 from itertools import accumulate
 
 import torch
@@ -11,6 +12,7 @@ from ..weights.sparsify import Cut
 from .draws import PIECE
 from .kernel_merge import KernelMerge
 from .movement import Given, Movement
+from .native import Steps
 from .native_merge import NativeMerge
 from .rule import Rule
 from .shards import local, span_of
@@ -62,9 +64,12 @@ def merges_of(
     key: int,
     *,
     cut: Cut | None = None,
-    by_kernels: bool = False,
+    later: Steps | None = None,
 ) -> tuple[Merge, ...]:
-    """The merges of a unit. `task`: this process's entries of SFT minus base, float32, which are consumed."""
+    """The merges of a unit. `task`: this process's entries of SFT minus base, float32, which are consumed.
+
+    `later`: they are compiled, and what is to be taken together is put there.
+    """
     spans = [span_of(parameter) for parameter in parameters]
     if all(len(span) == p.numel() for span, p in zip(spans, parameters, strict=True)):
         flat = flattened(task)
@@ -72,10 +77,10 @@ def merges_of(
     else:
         starts = accumulate((p.numel() for p in parameters), initial=0)
         spans = [range(at + span.start, at + span.stop) for at, span in zip(starts, spans, strict=False)]
-    kind: type[Merge] = TensorMerge
-    if by_kernels and parameters[0].is_cpu:
-        kind = NativeMerge
-    elif by_kernels and len(parameters) == 1:
+    alone, kind = len(parameters) == 1, TensorMerge
+    if later is not None and parameters[0].is_cpu:  # several move in a copy, which waits for them
+        kind = partial(NativeMerge, later=later if alone else None)
+    elif later is not None and alone:
         kind = KernelMerge
     return tuple(kind(rule, span, held(rule, flat, span, key, cut)) for span, flat in zip(spans, task, strict=True))
 
