@@ -3,7 +3,7 @@
     python benchmarks/claims/self_play.py [--tiny] [--seeds 1 2] [--arms MPO SPPO] [--tables] [--folder FOLDER]
 
 Runs are written to self_play.csv as they end; those that it has are not run again, so that a sweep that was killed
-goes on. Take the file away to do all anew: 15 minutes of processor. `--tables` only prints what the csv has, and draws
+goes on. Take the file away to do all anew: 20 minutes of processor. `--tables` only prints what the csv has, and draws
 docs/self-play.svg. docs/claims.md says what came out.
 """
 

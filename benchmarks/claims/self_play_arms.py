@@ -65,7 +65,9 @@ ARMS = (
     Arm("SPPO", "sppo", sgd(0.001), settings={"beta": 1.0}),
     Arm("online DPO", "online_dpo", sgd(0.015), settings={"beta": 0.2}),
     Arm("no self-play", "rloo", sgd(0.015), judge=OF_START, magnet=MAGNET, settings={"beta": ALPHA}),
-    Arm("MPO, whole tales", "mpo", sgd(0.015), judge=TALES, tokens=WHOLE, magnet=MAGNET, settings=OF_MPO, seeds=(1,)),
+    Arm("MPO, whole tales", "mpo", sgd(0.015), judge=TALES, tokens=WHOLE, magnet=MAGNET, settings=OF_MPO),
+    Arm("magnet stays, whole tales", "mpo", sgd(0.015), judge=TALES, tokens=WHOLE, magnet=0, settings=OF_MPO),
+    Arm("online DPO, whole tales", "online_dpo", sgd(0.015), judge=TALES, tokens=WHOLE, settings={"beta": 0.2}),
 )
 
 
