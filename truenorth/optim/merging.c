@@ -112,19 +112,20 @@ static void advance(const Movement *by, int64_t at, int64_t n) {
 
 /* The movement of [at, at + n), computed once. */
 static void all_of(const Movement *by, int64_t at, int64_t n, float *restrict to) {
-    float *first = by->first + at;
-    const float *second = by->second + at, *g = by->gradient + at, *numbers = by->numbers;
-    if (by->kind == ADAM || by->kind == RMSPROP) advance(by, at, n);
+    float *restrict first = by->first + at, *restrict second = by->second + at;
+    const float *restrict g = by->gradient + at, *numbers = by->numbers, a = numbers[0], b = numbers[1], c = numbers[2];
     if (by->kind == GIVEN) memcpy(to, first, n * sizeof(float));
     if (by->kind == SINCE)
-        for (int64_t i = 0; i < n; i++) {
-            to[i] = first[i] - second[i];
-            first[i] = second[i];
-        }
+        for (int64_t i = 0; i < n; i++) to[i] = first[i] - second[i], first[i] = second[i];
     if (by->kind == ADAM)
-        for (int64_t i = 0; i < n; i++) to[i] = by_adam(numbers, first[i], second[i]);
+        for (int64_t i = 0; i < n; i++) {
+            float mean = first[i] += (g[i] - first[i]) * a;
+            float square = second[i] = second[i] * b + g[i] * g[i] * c;
+            to[i] = by_adam(numbers, mean, square);
+        }
     if (by->kind == RMSPROP)
-        for (int64_t i = 0; i < n; i++) to[i] = by_rmsprop(numbers, g[i], second[i]);
+        for (int64_t i = 0; i < n; i++)
+            to[i] = by_rmsprop(numbers, g[i], second[i] = second[i] * a + g[i] * g[i] * b);
 }
 
 /* The same at those of `some` from `i` to `end`, which lie there, and of the rest what else it does. */
@@ -181,46 +182,43 @@ void steps_few(const Few *steps, int64_t count, int32_t threads) {
     }
 }
 
-static void floats_of(const void *task, int bfloat16, int64_t at, int64_t n, float *restrict to) {
-    const uint16_t *half = (const uint16_t *)task + at;
-    if (!bfloat16) memcpy(to, (const float *)task + at, n * sizeof(float));
-    for (int64_t i = 0; i < n && bfloat16; i++) {
+static void floats_of(const uint16_t *half, int64_t n, float *restrict to) {
+    for (int64_t i = 0; i < n; i++) {
         uint32_t bits = (uint32_t)half[i] << 16;
         memcpy(to + i, &bits, 4);
     }
 }
 
-static const float *drawn(const Circle *circle, int64_t place) {
-    return circle->around + circle->starts[place / BLOCK] + place % BLOCK;
-}
-
-static void thin_out(float *values, const Circle *mask, int64_t place, int64_t n) {
-    const float *kept = mask->around ? drawn(mask, place) : NULL;
-    for (int64_t i = 0; i < n && kept; i++) values[i] *= kept[i];
+static const float *drawn(const Circle *circle, int64_t place, const float *otherwise) {
+    return circle->around ? circle->around + circle->starts[place / BLOCK] + place % BLOCK : otherwise;
 }
 
 /* Move weights [n] by update and task vector, all entries. `first`: where in a block the first of them stands. */
 void step_all(const Movement *by, float *weights, int64_t n, const void *task, int32_t bfloat16, const Rule *rule,
               const Circle *circles /* of update, task, rounding */, int64_t first, int32_t threads) {
     const Rule r = *rule;
+    float ones[CHUNK];
+    for (int i = 0; i < CHUNK; i++) ones[i] = 1;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t part = 0; part < first + n; part += PART)
         for (int64_t place = part < first ? first : part; place < least(part + PART, first + n);) {
             int64_t at = place - first, c = least(CHUNK, least(part + PART, first + n) - place);
-            float update[CHUNK], pull[CHUNK], *restrict w = weights + at;
+            float update[CHUNK], half[CHUNK], *restrict w = weights + at;
             all_of(by, at, c, update);
-            floats_of(task, bfloat16, at, c, pull);
-            thin_out(update, circles, place, c);
-            thin_out(pull, circles + 1, place, c);
+            if (bfloat16) floats_of((const uint16_t *)task + at, c, half);
+            const float *pull = bfloat16 ? half : (const float *)task + at;
             if (r.elects) {
                 float above = at < r.until ? nextafterf(r.above, -1) : r.above;
                 for (int64_t i = at < r.until ? r.until - at : c; i < c; i++)
                     if (fabsf(update[i]) == r.above) update[i] = 0;
                 for (int64_t i = 0; i < c; i++)
                     update[i] = elected(&r, fabsf(update[i]) > above ? update[i] : 0, pull[i]);
-            } else
-                for (int64_t i = 0; i < c; i++) update[i] = update[i] * r.of_update + pull[i] * r.of_task;
-            const float *noise = circles[2].around ? drawn(circles + 2, place) : NULL;
+            } else {
+                const float *own = drawn(circles, place, ones), *others = drawn(circles + 1, place, ones);
+                for (int64_t i = 0; i < c; i++)
+                    update[i] = update[i] * own[i] * r.of_update + pull[i] * others[i] * r.of_task;
+            }
+            const float *noise = drawn(circles + 2, place, NULL);
             for (int64_t i = 0; i < c && noise; i++) w[i] = add(w[i], update[i], noise[i]);
             for (int64_t i = 0; i < c && !noise; i++) w[i] += update[i];
             place += c;
@@ -276,7 +274,7 @@ void step_largest(const float *update, float *weights, int64_t n, const Some *ta
     for (int64_t part = 0; part < n; part += PART) {
         int64_t stop = least(part + PART, n), t = from(task, part), last = from(task, stop);
         for (int64_t at = part; at < stop; at += CHUNK) {
-            const float *x = update + at;
+            const float *x = update + at, *own = noise ? noise + (start + at) % LEVELS : x;
             int c = least(CHUNK, stop - at);
             uint64_t eight[CHUNK / 8] = {0};
             uint8_t *flags = (uint8_t *)eight;
@@ -287,13 +285,15 @@ void step_largest(const float *update, float *weights, int64_t n, const Some *ta
                 pull[place_of(task, t) - at] = task->values[t];
             }
             for (int i = 0; i < c; i += 8)
+                if (eight[i / 8]) __builtin_prefetch(weights + at + i, 1), __builtin_prefetch(own + i);
+            for (int i = 0; i < c; i += 8)
                 if (eight[i / 8])
                     for (int j = i; j < least(i + 8, c); j++) {
                         float *weight = weights + at + j;
-                        int kept = fabsf(x[j]) > r.above || (flags[j] & 1 && at + j < r.until);
+                        int kept = flags[j] & 1 && (fabsf(x[j]) > r.above || at + j < r.until);
                         if (!kept && !(flags[j] & PULLED)) continue;
                         float by = elected(&r, kept ? x[j] : 0, flags[j] & PULLED ? pull[j] : 0);
-                        *weight = noise ? add(*weight, by, noise[(start + at + j) % LEVELS]) : *weight + by;
+                        *weight = noise ? add(*weight, by, own[j]) : *weight + by;
                     }
         }
     }
