@@ -96,7 +96,7 @@ class Factored(torch.optim.Optimizer):
                 self._step_matrices(matrices, group["lr"])
             else:
                 steps = [partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices]
-                side_by_side(steps, in_turn=isinstance(self._passes, ByKernels))  # these have all threads
+                side_by_side(steps, in_turn=self.asked.compile)  # what is compiled has all threads
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:

@@ -51,8 +51,8 @@ class Merged(torch.optim.Optimizer):
         """
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
-        self.on_cpu = all(parameter.is_cpu for parameter in named.values())
-        self.by_kernels = by_kernels and (self.on_cpu or rule.selection == "drawn")
+        on_cpu = all(parameter.is_cpu for parameter in named.values())
+        self.by_kernels = by_kernels and (on_cpu or rule.selection == "drawn")
         names = {id(parameter): name for name, parameter in named.items()}
         groups = ([names.get(id(p), "") for p in group["params"]] for group in inner.param_groups)
         merged = [group for group in groups if group[0]]  # they come first
@@ -188,7 +188,7 @@ class Merged(torch.optim.Optimizer):
         if self._ranking is None:
             units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end
             moves = [partial(self._move, unit, due, movement_of) for unit in units]
-            side_by_side(moves, in_turn=self.by_kernels and not self.on_cpu)  # a kernel has all threads
+            side_by_side(moves, in_turn=self.by_kernels)  # what is compiled has all threads
             self._later.take()
         for batch in moving if self._ranking is not None else ():
             self._move_ranked(batch, due, movement_of)

@@ -5,9 +5,8 @@ the time would go into handing out.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from threading import Barrier, get_ident
 
@@ -20,38 +19,23 @@ def side_by_side(tasks: Sequence[Callable[[], object]], *, in_turn: bool = False
 
     `in_turn`: one after the other, each with all of torch's threads.
     """
-    threads = torch.get_num_threads()
-    if in_turn or min(threads, len(tasks)) < 2:
+    if in_turn or min(torch.get_num_threads(), len(tasks)) < 2:
         for task in tasks:
             task()
         return
-    left = deque(tasks)
-    others = [_threads(threads - 1, os.getpid()).submit(_do, left) for _ in range(min(threads, len(tasks)) - 1)]
-    torch.set_num_threads(1)  # of this one, which takes part: it is awake
-    try:
-        _do(left)
-    finally:
-        torch.set_num_threads(threads)
-        left.clear()  # where one has failed
-        wait(others)
-    for other in others:
-        other.result()
+    for _ in _threads(torch.get_num_threads(), os.getpid()).map(_done, tasks):
+        pass
 
 
 @torch.no_grad()  # of a thread, so the caller's does not reach here
-def _do(left: deque[Callable[[], object]]) -> None:
-    while left:
-        try:
-            task = left.popleft()
-        except IndexError:  # another thread was faster
-            return
-        task()
+def _done(task: Callable[[], object]) -> None:
+    task()
 
 
 @cache
 def _threads(count: int, _: int) -> ThreadPoolExecutor:
     """Threads of a process, in each of which torch has only itself."""
-    started, before = Barrier(count + 1), torch.get_num_threads()
+    started = Barrier(count + 1)
 
     def start() -> None:
         torch.get_num_threads()  # a thread that has not asked takes over, at its first operation, what others have set
@@ -62,7 +46,7 @@ def _threads(count: int, _: int) -> ThreadPoolExecutor:
     for _ in range(count):
         pool.submit(int)  # a thread starts when there is something to do
     started.wait()
-    torch.set_num_threads(before)  # threads set what those to come begin with, too
+    torch.set_num_threads(count)  # threads set what those to come begin with, too
     return pool
 
 
