@@ -18,7 +18,7 @@ from .errors import CheckpointError
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .feeds import Feed, Ready
-from .feeds.arriving import suited
+from .feeds.arriving import came_since, suited
 from .models.load import config_of, context_of, load_tokenizer
 from .models.origin import fingerprint
 from .models.references import refuse_repeated
@@ -80,7 +80,8 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
     asked = {"recipe": methods.dump(recipe), "run": run.model_dump(mode="json")}
     directory = opened(run.out, asked, resume=resume, first=world.first)
     if world.first_says(directory.finished):
-        watch.said("The run is finished; nothing is left to do.")
+        for line in ("The run is finished; nothing is left to do.", *came_since(recipe, run, directory)):
+            watch.said(line)
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
     sharding = _sharding(run, world, watch)
     refuse_parts_of_a_model(recipe, sharding.sizes)
@@ -173,7 +174,7 @@ def _train(feed: Feed, watch: Watch) -> Result:
     summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
     summary["notes"] += of_modules + of_rows
     shown = (prompts, before["answers"], sample())
-    finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
+    summary = finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
     report = write_report(directory.out) if directory.writes else directory.report
     return Result(run.out, report, interrupted=False, summary=summary)
 

@@ -1,6 +1,7 @@
 """Runs over a stream, on a tiny model: the same bits as over a file, whatever kills them, and an honest regret."""
 
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -16,13 +17,18 @@ from tests.test_job import pairs as pairs  # the fixture
 from tests.test_job import weights
 from tests.tiny import tiny_directory
 from truenorth import align
+from truenorth.chase import Chase
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.feeds import feed
-from truenorth.feeds.arriving import suited
+from truenorth.feeds.arriving import came_since, suited
+from truenorth.job import start
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen, Moving
 from truenorth.recipe import Recipe
+from truenorth.run import Run
+from truenorth.stream import Stream
+from truenorth.train.run_directory import RunDirectory
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 0, "lora": {"rank": 2}}
 
@@ -140,6 +146,62 @@ def test_fewer_snapshots_never_make_the_regret_larger(model: str, pairs: str, tm
     pairs_of = zip(regret_of(tmp_path / "some")["regret"], regret_of(tmp_path / "all")["regret"], strict=True)
     assert all(fewer <= more for fewer, more in pairs_of)
     assert same_weights(tmp_path / "some", tmp_path / "all")
+
+
+def test_two_modules_at_a_rate_of_nothing_have_a_regret_of_exactly_nothing(
+    model: str, pairs: str, tmp_path: Path
+) -> None:
+    still = fast("ofs_dpo").replace(update=fast().update.replace(learning_rate=1e-30))
+    align(still, model=model, stream=stream(pairs, snapshot_every=2), out=tmp_path / "run", **QUICK)
+    assert regret_of(tmp_path / "run")["regret"] == [0.0] * 6
+
+
+def test_two_modules_that_know_nothing_of_each_other_have_the_regret_of_the_fast_one(
+    model: str, pairs: str, tmp_path: Path
+) -> None:
+    asked, both = stream(pairs, snapshot_every=2), fast("ofs_dpo", alpha=0.0)
+    align(both, model=model, stream=asked, out=tmp_path / "both", **QUICK)
+    align(fast("dpo").replace(update=both.update), model=model, stream=asked, out=tmp_path / "one", **QUICK)
+    assert regret_of(tmp_path / "both") == regret_of(tmp_path / "one")
+
+
+def test_the_regret_of_two_modules_follows_the_one_in_the_fast_role(model: str, pairs: str, tmp_path: Path) -> None:
+    chasing = fast("ofs_dpo").replace(chase=Chase(interval=1, speed_ratio=0.9))
+    align(chasing, model=model, stream=stream(pairs, snapshot_every=1), out=tmp_path / "run", **QUICK)
+    found, log = regret_of(tmp_path / "run"), logged(tmp_path / "run")
+    assert any(line["chase/swapped"] for line in log)
+    shared = [line["player-1/" * bool(line["chase/fast"]) + "loss/base"] for line in log]
+    assert found["online"] == shared
+    fixed = {snapshot["step"]: snapshot["loss"] for snapshot in found["snapshots"]}
+    assert [fixed[step][step] for step in range(6)] == shared  # met before it was trained on
+
+
+def test_a_run_says_why_it_waits_for_no_more_rows(model: str, pairs: str, tmp_path: Path) -> None:
+    rows = Path(pairs).read_text().splitlines()
+    file = written(rows[:6], tmp_path / "rows.jsonl")
+    idle = align(fast(), model=model, stream=stream(file), out=tmp_path / "idle", **QUICK)
+    assert f"The stream ended after 2 steps: no line came to {file} for 0 s (--stream-idle)." in idle.summary["notes"]
+    most = align(fast(), model=model, stream=stream(file), out=tmp_path / "most", max_steps=1, **QUICK)
+    assert any("ended after 1 steps, as --max-steps says" in note for note in most.summary["notes"])
+
+
+@pytest.mark.parametrize(("steps", "last"), [(None, 6), (1, 4)])
+def test_lines_that_came_after_the_end_are_told_with_what_takes_them(
+    steps: int | None, last: int, model: str, pairs: str, tmp_path: Path
+) -> None:
+    """The command's rows are those that no step had, and each of them."""
+    rows, out = Path(pairs).read_text().splitlines(), tmp_path / "run"
+    file = written(["", *rows[:6]], tmp_path / "rows.jsonl")
+    asked = Run(model=model, stream=Stream(**stream(file)), out=out, max_steps=steps, **QUICK)
+    start(fast(), asked)
+    if steps is None:
+        assert came_since(fast(), asked, RunDirectory(out)) == []
+    written(["", *rows[:9]], file)
+    told = came_since(fast(), asked, RunDirectory(out))
+    assert told[0].startswith(f"{9 - last} lines have come to {file} since line {last + 1}")
+    tail = subprocess.run(shlex.split(told[1].replace(" -f ", " ").split("|")[0]), capture_output=True, text=True)
+    assert tail.stdout.splitlines() == rows[last:9]
+    assert start(fast(), asked, resume=True).summary["steps"] == (steps or 2)  # it is finished all the same
 
 
 def test_a_reference_that_moves_has_no_regret_and_says_why(model: str, pairs: str, tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ class Source(Protocol):
     """Where bytes come from."""
 
     name: str  # as problems name it
+    end: str  # why nothing comes any more, once nothing does
 
     def read(self, wait: float) -> bytes | None:
         """What has come, after waiting for at most `wait` seconds; empty: nothing yet. None: nothing will."""
@@ -39,6 +40,7 @@ class Followed:
 
     def __init__(self, path: Path, at: int, idle: float | None) -> None:
         self.name, self._path, self._idle = str(path), path, idle
+        self.end = f"no line came to {path} for {0.0 if idle is None else idle:g} s (--stream-idle)"
         self._file = path.open("rb", buffering=0)
         self._file.seek(at)
         self._heard = time.monotonic()
@@ -75,7 +77,7 @@ class Followed:
 class StandardInput:
     """What is piped in, until the pipe closes."""
 
-    name = "standard input"
+    name, end = "standard input", "standard input was closed"
 
     def read(self, wait: float) -> bytes | None:
         if not select.select([0], [], [], wait)[0]:
@@ -155,6 +157,11 @@ class Arrivals:
         """Whether no line will come that the copy does not hold."""
         return self._source is None
 
+    @property
+    def end(self) -> str:
+        """Why no line will come any more; empty while some may."""
+        return self._end.read_text(encoding="utf-8") if self._end.exists() else ""
+
     def line(self, stopped: Stopped) -> bytes | None:
         """The next line, waited for; None where the stream has ended, or `stopped()` is true meanwhile."""
         while not (line := self._lines.readline()):
@@ -169,14 +176,11 @@ class Arrivals:
 
     def _followed(self, file: Path, idle: float | None) -> Followed:
         """The file behind what the copy holds of it. Raises DataError where it does not begin with that."""
-        with file.open("rb") as now, self.copy.open("rb") as before:
-            while piece := before.read(PIECE):
-                if (there := now.read(len(piece))) != piece and there + b"\n" != piece:
-                    raise DataError(
-                        f"{file} does not begin with the lines that were taken from it, which {self.copy} holds: it "
-                        "was cut or changed. Put it back as it was with new lines behind, or start a new run with "
-                        "another --out."
-                    )
+        if not _begins_with(file, self.copy):
+            raise DataError(
+                f"{file} does not begin with the lines that were taken from it, which {self.copy} holds: it was cut "
+                "or changed. Put it back as it was with new lines behind, or start a new run with another --out."
+            )
         return Followed(file, min(self._size, file.stat().st_size), idle)
 
     def _more(self, stopped: Stopped) -> bool:
@@ -199,12 +203,15 @@ class Arrivals:
         if self._in_question and 0 < self._resent < self._size - 1:  # less than the copy: rows that begin alike
             self._half = self._of_copy(0, self._resent) + self._half
         assert self._source is not None, "there was one"
+        why = self._source.end
         self._source.close()
         self._source, last = None, self._half
         if last:
             self._keep(last.removesuffix(b"\n") + b"\n")
         if self._size:  # of a stream without a line nothing is settled: it may be waited for again
-            with self._end.open("wb") as mark:
+            with self._end.open("w", encoding="utf-8") as mark:
+                mark.write(why)
+                mark.flush()
                 os.fsync(mark.fileno())
         return bool(last)
 
@@ -233,6 +240,28 @@ class Arrivals:
         self._out.flush()
         os.fsync(self._out.fileno())  # no line is trained on that a power cut could take away
         self._size += len(lines)
+
+
+def lines_since(path: str, copy: Path, *, taken: int) -> tuple[int, int]:
+    """The number of the line that holds the last of the `taken` rows of a file, and how many lines follow it by now.
+
+    (0, 0) where that cannot be known: standard input, a file that is gone or was changed. Blank lines are no rows.
+    """
+    file = Path(path)
+    if path == STANDARD_INPUT or not file.is_file() or not copy.is_file() or not _begins_with(file, copy):
+        return 0, 0
+    with file.open("rb") as data:
+        rows = [number for number, line in enumerate(data, 1) if line.strip()]
+    return (rows[taken - 1] if 0 < taken <= len(rows) else 0), max(0, len(rows) - taken)
+
+
+def _begins_with(file: Path, copy: Path) -> bool:
+    """Whether `file` begins with the lines that were copied from it, the last of which may lack its line break."""
+    with file.open("rb") as now, copy.open("rb") as before:
+        while piece := before.read(PIECE):
+            if (there := now.read(len(piece))) != piece and there + b"\n" != piece:
+                return False
+    return True
 
 
 def _cut_to_lines(copy: Path) -> int:

@@ -1,5 +1,7 @@
 """Rows that still come: a stream, trained on in its order, once."""
 
+import json
+import shlex
 import shutil
 from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
@@ -9,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..data.arrivals import STANDARD_INPUT, Arrivals, check_place
+from ..data.arrivals import STANDARD_INPUT, Arrivals, check_place, lines_since
 from ..data.chat import Encoder
 from ..data.options import DataSettings
 from ..data.prepare import Prepared
@@ -27,6 +29,7 @@ from ..run import Run
 from ..session import Session
 from ..train import checkpoint
 from ..train.loop import Outcome, Plan
+from ..train.run_directory import RunDirectory
 from ..train.snapshots import Snapshots
 from .feed import Feed, Ready
 from .hindsight import Copy, Reader, hindsight_of, never
@@ -126,7 +129,7 @@ class Arriving(Feed):
         run, directory = self.ready.run, self.ready.directory
         arrivals = Arrivals(self.stream.path, self._folder, idle=self.stream.idle_seconds, said=watch.said)
         reader = Reader(Encoder(self.ready.tokenizer), self.settings(), run.batch_size, run.max_steps)
-        self._copy = Copy(reader, arrivals.copy, arrivals.name)
+        self._arrivals, self._copy = arrivals, Copy(reader, arrivals.copy, arrivals.name)
         rows, steps = reader.of(arrivals, left_out=self._folder / "left_out.jsonl", said=watch.said)
         with closing(rows):
             watch.stage(f"waiting for the first {run.batch_size} rows of {arrivals.name}")
@@ -161,19 +164,29 @@ class Arriving(Feed):
         )
 
     def closed(self, outcome: Outcome, watch: Watch) -> list[str]:
-        """Writes the account of all rows, and the regret."""
+        """Writes the account of all rows, and the regret. Says why no more rows are waited for."""
         directory, taken = self.ready.directory, outcome.progress.step
         directory.write("account.json", self.rows.to_dict())
+        watch.said(why := self._why_over(outcome))
         note = self._no_regret(taken)
         if note is None:
             watch.stage("scoring snapshots for the regret; Ctrl-C leaves it out")
             scored = steps_scored(taken, self.stream.regret_steps, seed=self.ready.run.seed)
-            log = directory.file("metrics.jsonl")
-            found = hindsight_of(self._session, self._snapshots, self._copy.rows_of(scored), log, taken=taken)
+            log, fast = directory.file("metrics.jsonl"), outcome.progress.chase.fast
+            found = hindsight_of(self._session, self._snapshots, self._copy.rows_of(scored), log, now=(taken, fast))
             directory.write("regret.json", found.to_dict())
             note = found.sentence()
         watch.said(note)
-        return [note]
+        return [why, note]
+
+    def _why_over(self, outcome: Outcome) -> str:
+        """Why the run takes no more steps, in words."""
+        taken = f"after {outcome.progress.step:,} steps"
+        if outcome.interrupted:
+            return f"Stopped {taken}, by Ctrl-C or a signal; the stream has not ended."
+        if outcome.progress.step == self.ready.run.max_steps:
+            return f"The run ended {taken}, as --max-steps says; the stream may go on."
+        return f"The stream ended {taken}: {self._arrivals.end}."
 
     def _before_step(self, step: int) -> None:
         """Keep a snapshot after `step` steps, if it is time."""
@@ -184,8 +197,6 @@ class Arriving(Feed):
         recipe = self.ready.recipe
         if any(isinstance(reference, Moving) for reference in recipe.references.values()):
             return "No regret was estimated: the reference moved, and with it the losses of a fixed module."
-        if recipe.chase is not None:
-            return "No regret was estimated: the loss of each of two modules depends on the other one."
         if not self.stream.snapshots or not taken:
             return "No regret was estimated: there are no snapshots."
         return None
@@ -212,6 +223,24 @@ class Arriving(Feed):
     @property
     def _snapshots(self) -> Snapshots:
         return Snapshots(self._folder / "snapshots", self.stream.snapshot_every, self.stream.snapshots)
+
+
+def came_since(recipe: Recipe, run: Run, directory: RunDirectory) -> list[str]:
+    """What there is to say of the lines that have come to the file of a finished run since, and what to do."""
+    if run.stream is None or not (account := directory.file("account.json")).is_file():
+        return []
+    taken = int(json.loads(account.read_text(encoding="utf-8"))["account"]["read"])
+    last, more = lines_since(run.stream.path, directory.file("stream") / "rows.jsonl", taken=taken)
+    if not last or not more:
+        return []
+    again = ["truenorth", "train", recipe.method, "--model", str(directory.final), "--stream", STANDARD_INPUT]
+    again += ["--reference", run.model] * bool(recipe.references) + ["--out", f"{run.out}-2"]
+    since = f"{more:,} line{'s have' if more > 1 else ' has'} come to {run.stream.path} since line {last:,}"
+    return [
+        f"{since}, its last. A finished run takes no more: a new one goes on from its result, with the same settings:",
+        f"  tail -n +{last + 1} -f {shlex.quote(run.stream.path)} | {shlex.join(again)}",
+        "Without -f it ends with the lines that are there. A file with --stream-idle none never ends by itself.",
+    ]
 
 
 def steps_scored(steps: int, most: int | None, *, seed: int) -> list[int]:

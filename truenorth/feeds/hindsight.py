@@ -10,11 +10,13 @@ from ..data.options import DataSettings
 from ..data.stream import Copied, Lines, StreamedRows
 from ..data.stream_steps import StreamSteps, unheard
 from ..data.tokens import TokenizedRows
-from ..evaluate.artifacts import read_metrics
+from ..evaluate.artifacts import Record, read_metrics
 from ..evaluate.preferences import each_held_out
 from ..evaluate.regret import Hindsight
 from ..session import Session
+from ..train.chasing import BASE
 from ..train.evidence import series
+from ..train.loop import by_player
 from ..train.snapshots import Snapshots, held_as
 
 
@@ -64,20 +66,25 @@ class Copy:
 
 
 def hindsight_of(
-    session: Session, snapshots: Snapshots, met: Mapping[int, TokenizedRows], log: Path, *, taken: int
+    session: Session, snapshots: Snapshots, met: Mapping[int, TokenizedRows], log: Path, *, now: tuple[int, int]
 ) -> Hindsight:
-    """What the snapshots, and the policy as it is after `taken` steps, lose on the rows `met` in some steps, 1-based.
+    """What the snapshots, and the policy as it is, lose on the rows `met` in some steps, 1-based.
 
-    `log` is the run's metrics.jsonl, which has the losses of the rows when they came.
+    `log` is the run's metrics.jsonl, which has the losses of the rows when they came; `now` the steps taken, and who
+    is in the fast role after them. Of two modules that chase each other the one in the fast role counts, by the loss
+    that both share: it does not depend on the other one, as that which they are trained on does.
     """
-    losses_met = series(read_metrics(log), "loss")
-    online = dict(zip(losses_met.steps, losses_met.values, strict=True))
+    lines, (taken, fast_now) = read_metrics(log), now
+    name = "loss" if len(session.players) == 1 else BASE
+    fast = {step: int(value) for step, value in _values(lines, "chase/fast").items()}  # in the role in that step
+    losses_met = [_values(lines, of) for of in by_player([{name: 0.0}] * len(session.players))]
+    online = {step: losses_met[fast.get(step, 0)][step] for step in losses_met[0]}
     scored = [step for step in met if step in online]
 
-    def losses() -> list[float]:
+    def losses(place: int) -> list[float]:
         with session.evaluating():
             return [
-                each_held_out(session.players, met[step], session.references, budget=session.budget)[0]["loss"]
+                each_held_out(session.players, met[step], session.references, budget=session.budget)[place][name]
                 for step in scored
             ]
 
@@ -85,6 +92,12 @@ def hindsight_of(
     for step in snapshots.steps():
         if step < taken:
             with held_as(session.players, snapshots.read(step)):
-                fixed[step] = losses()
-    fixed[taken] = losses()  # as it is now
+                fixed[step] = losses(fast.get(step + 1, 0))
+    fixed[taken] = losses(fast_now)
     return Hindsight(scored, [online[step] for step in scored], fixed, taken=taken)
+
+
+def _values(lines: Sequence[Record], name: str) -> dict[int, float]:
+    """A metric by the steps that have it."""
+    found = series(lines, name)
+    return dict(zip(found.steps, found.values, strict=True))
