@@ -42,7 +42,8 @@ def state_bytes(update: Update, numbers: Iterable[torch.Size], *, shared: bool =
         return total
     sizes = [shape.numel() for shape in numbers]
     together = min(RANKED, sum(sizes)) if shared else 0
-    return total + 4 * max([together, *sizes])  # movements of tensors in which the largest are sought at once
+    room = 4 * (1 + update.compile)  # bytes: of a movement, and in C of the magnitudes in a bracket
+    return total + room * max([together, *sizes])  # of tensors in which the largest are sought at once
 
 
 def task_bytes(update: Update, numbers: Iterable[torch.Size]) -> int:
