@@ -27,7 +27,7 @@ class Domains(Settings):
         None, "where fitted ratios lie: each in [0, 1], or their sum 1 too; none: box", source="ours"
     )
     fit: Literal["grid", "gradient"] | None = setting(
-        None, "how ratios of sum 1 are found; none: a grid of 21 for two domains, else by gradient", source="ours"
+        None, "how ratios of sum 1 are found; none: grid for two domains, else gradient", source="ours"
     )
     ratios: tuple[float, ...] | None = setting(
         None, "one for each domain, in their order, taken as they are; none: fitted", source="ours"
