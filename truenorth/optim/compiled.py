@@ -40,7 +40,7 @@ def library() -> ctypes.CDLL:
                 made.replace(file)  # at once, so that no other process finds half of it
         return ctypes.CDLL(str(file))
     except OSError as failure:
-        raise SettingsError(f"no C compiler made what it should: {failure}. {WAY_OUT}") from failure
+        raise SettingsError(f"update.compile could not compile: {failure}. {WAY_OUT}") from failure
 
 
 WAY_OUT = (
@@ -57,7 +57,7 @@ def _compile(compiler: list[str], to: Path) -> None:
         if done.returncode == 0:
             return
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr).strip()
-    raise SettingsError(f"{shlex.join(compiler)} cannot compile {SOURCES[0].name}: {said}. {WAY_OUT}")
+    raise SettingsError(f"update.compile: {shlex.join(compiler)} failed: {said}. {WAY_OUT}")
 
 
 def _processor() -> str:
