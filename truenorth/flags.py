@@ -85,6 +85,7 @@ FLAGS: tuple[Flag, ...] = (
     Flag("tensor-size", "run.tensor_size", metavar="PROCESSES", panel=MACHINE),
     Flag("save-every", "run.save_every", metavar="STEPS", panel=MACHINE),
     Flag("keep-checkpoints", "run.keep_checkpoints", panel=MACHINE),
+    Flag("save-as", "run.save_as", panel=MACHINE),
     Flag("eval-every", "run.eval_every", metavar="STEPS", panel=MACHINE),
     Flag("samples", "run.samples", metavar="PROMPTS", panel=MACHINE),
 )  # fmt: skip

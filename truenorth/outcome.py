@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
+from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
 from . import methods
@@ -19,6 +20,7 @@ from .data.tokens import Ints
 from .evaluate.preferences import each_held_out
 from .evaluate.progress import Watch
 from .evaluate.rounding import Totals, rounding, tells, totals
+from .evaluate.saving import saving
 from .files import write_json
 from .models.classifier import export_classifier
 from .models.export import Final, export
@@ -35,6 +37,7 @@ from .train.loop import by_player
 from .train.modules import exchanged
 from .train.rounding import Rounding
 from .train.run_directory import RunDirectory
+from .train.saving import ADVICE, MEANING, Saving
 from .train.step import Player
 
 PACKAGES = ("truenorth", "torch", "transformers", "peft", "datasets")
@@ -166,6 +169,8 @@ def summarise(
         "precision": session.policy.precision,
         "deployed": None if session.twin is None else session.deployed,
         "rounding": None if rounded is None else asdict(rounded),
+        "saved_as": _saved_as(run, session),
+        "saving": None,  # measured on whole weights, by `finish`
         "tokens_per_micro_batch": session.budget,
         "prompts_shared": session.policy.scorer.shared,
         "versions": {"python": platform.python_version()} | {name: version(name) for name in PACKAGES},
@@ -193,23 +198,26 @@ def finish(
     start: str,
     summary: Mapping[str, Any],
     samples: tuple[Sequence[Ints], Sequence[str], Sequence[str]],
-) -> None:
+) -> dict[str, Any]:
     """Write samples.json, summary.json and the final model, which all processes put together and the first writes, and
     beside it the module that is not the result, where there are two.
 
-    `samples` are prompts, answers before and after.
+    `samples` are prompts, answers before and after. Gives the summary with what writing the weights takes from them.
     """
-    weights = whole_weights(session.policy.model, session.sharding.processes.world)
-    others = None if session.twin is None else whole_weights(session.twin.model, session.sharding.processes.world)
+    world, dtype = session.sharding.processes.world, getattr(torch, summary["saved_as"])
+    weights = whole_weights(session.policy.model, world)
+    others = None if session.twin is None else whole_weights(session.twin.model, world)
+    found = saving(session.policy.model, weights, start, dtype) if directory.writes else None
+    summary = _with_saving(summary, world.first_says(found))
     if not directory.writes:
-        return
+        return summary
     shown = [
         {"prompt": str(tokenizer.decode(prompt, skip_special_tokens=True)), "before": old, "after": new}
         for prompt, old, new in zip(*samples, strict=True)
     ]
     write_json(directory.file("samples.json"), shown)
-    write_json(directory.file("summary.json"), dict(summary))
-    final = Final(weights, start, session.stored_in, tokenizer, model_card(summary, directory))
+    write_json(directory.file("summary.json"), summary)
+    final = Final(weights, start, dtype, tokenizer, model_card(summary, directory))
     if session.twin is not None and others is not None:
         card = f"{final.card}\nThis is the module that was not deployed; the one in `final` was.\n"
         export(session.twin.model, directory.other, replace(final, weights=others, card=card))
@@ -218,6 +226,20 @@ def finish(
     else:
         about = {"kind": JUDGES_OF[head.ends], "answer": "up to the token that ends it"}
         export_classifier(session.policy.model, session.score_weight, directory.final, final=final, about=about)
+    return summary
+
+
+def _saved_as(run: Run, session: Session) -> str:
+    """The dtype that `final` is written in."""
+    if isinstance(session.policy.model, PeftModel):
+        return "float32"
+    return str(session.stored_in).removeprefix("torch.") if run.save_as == "auto" else run.save_as
+
+
+def _with_saving(summary: Mapping[str, Any], found: Saving | None) -> dict[str, Any]:
+    """The summary with what writing the weights takes from them, and a note where that is most, or is not known."""
+    notes = [found.note] if found is not None and found.note else []
+    return {**summary, "saving": None if found is None else asdict(found), "notes": [*summary["notes"], *notes]}
 
 
 def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
@@ -245,5 +267,7 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
         lines += [f"Held-out reward accuracy: {after['rewards/accuracies']:.1%} ({interval}).", ""]
         if summary["rounding"] and (rounded := Rounding(**summary["rounding"])).drowned:
             lines += [f"That says little: {rounded.said}.", ""]
+    if summary["saving"] and (written := Saving(**summary["saving"])).loses:
+        lines += [f"{written.said}. {MEANING}: what is said here is of that one. To have it: {ADVICE}.", ""]
     lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
     return "\n".join(lines)

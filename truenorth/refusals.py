@@ -21,7 +21,13 @@ def adapts(run: Run) -> bool:
 
 
 def refuse_unloadable(recipe: Recipe, run: Run) -> None:
-    """Raise ModelError where a head of scores has no class that it could be loaded with."""
+    """Raise ModelError where a head of scores has no class that it could be loaded with, and SettingsError where an
+    adapter is to be written in fewer bits than it is trained in."""
+    if run.save_as not in ("auto", "float32") and adapts(run):
+        raise SettingsError(
+            f"--save-as is {run.save_as}, and an adapter is trained: it is written in float32, as it is trained. "
+            "Leave --save-as out, or train all weights."
+        )
     if recipe.objective.score_head is not None:
         check_classifier(config_of(run.model, trust_remote_code=run.trust_remote_code))
 

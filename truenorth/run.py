@@ -92,6 +92,9 @@ class Run(Settings):
     dropout: bool = Field(default=False, description="leave the model's own dropout on")
     save_every: PositiveInt | None = Field(default=None, description="steps between checkpoints; none: four in a run")
     keep_checkpoints: PositiveInt = Field(default=2, description="newest checkpoints kept")
+    save_as: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto", description="dtype of the weights in `final`; auto: the start model's, of adapters float32"
+    )
     eval_every: PositiveInt | None = Field(default=None, description="steps between evaluations; none: four in a run")
     samples: NonNegativeInt = Field(default=4, description="prompts answered before and after for the report")
     trust_remote_code: bool = Field(default=False, description="run the model repository's own Python code")

@@ -13,6 +13,7 @@ from ..errors import DataError
 from ..train.evidence import Record
 from ..train.modules import by_module
 from ..train.rounding import Rounding
+from ..train.saving import Saving
 from .account import Account, Values, Written
 
 T = TypeVar("T")
@@ -67,6 +68,8 @@ class Summary(Written):
     precision: str = ""
     versions: dict[str, str] = Field(default_factory=dict[str, str])
     rounding: Rounding | None = None
+    saved_as: str = ""  # the dtype of `final`
+    saving: Saving | None = None
     deployed: int | None = None  # which of two modules is the result
     step0: StepZero | None = None
     evaluation: BeforeAfter | None = None

@@ -7,6 +7,7 @@ from markupsafe import Markup
 from ..files import write_text
 from ..train.diagnosis import diagnose
 from ..train.evidence import Finding, short
+from ..train.saving import unlike_trained
 from . import headline
 from .artifacts import Artifacts, Citation, read
 from .calibration import Reliability, reliability
@@ -45,7 +46,7 @@ def findings(artifacts: Artifacts) -> list[Finding]:
         moving=artifacts.reference_moves,
         rounding=artifacts.summary.rounding,
     )
-    found += diagnose_samples(artifacts.samples)
+    found += diagnose_samples(artifacts.samples) + unlike_trained(artifacts.summary.saving)
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 
 
@@ -98,6 +99,7 @@ def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
         ("All parameters", summary.parameters),
         ("Device", summary.device or None),
         ("Precision", summary.precision or None),
+        ("Weights written in", summary.saved_as or None),
         ("Rounding of a margin", short(summary.rounding.difference) if summary.rounding else None),
         ("Seed", artifacts.run.get("seed")),
         ("First loss by theory", f"{step0.expected:.5g}" if step0 else None),

@@ -68,3 +68,13 @@ def cached_commit(name: str) -> str | None:
 
     found = (try_to_load_from_cache(name, file) for file in ("config.json", "adapter_config.json"))
     return next((Path(file).parent.name for file in found if isinstance(file, str)), None)
+
+
+def folder_of(path: str) -> Path | None:
+    """The folder with the files of a model that was loaded from `path`: of a hub name the local cache's."""
+    from huggingface_hub import try_to_load_from_cache
+
+    if Path(path).expanduser().is_dir():
+        return Path(path).expanduser()
+    file = try_to_load_from_cache(path, "config.json")
+    return Path(file).parent if isinstance(file, str) else None

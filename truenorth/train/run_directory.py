@@ -17,9 +17,10 @@ import yaml
 from ..errors import CheckpointError, SettingsError
 from ..files import write_json, write_text
 
-# Settings of a run that a resumed one may change: they alter no number, only where and how often things are written;
-# and the server that draws answers, which may have died and be elsewhere now.
-FREE = {"out", "save_every", "keep_checkpoints", "eval_every", "layout", "shard_size", "tensor_size", "sampler"}
+# Settings of a run that a resumed one may change: they alter no number, only where, how often and in which dtype it is
+# written; and the server that draws answers, which may have died and be elsewhere now.
+FREE_OF_WRITING = {"out", "save_every", "keep_checkpoints", "save_as", "eval_every"}
+FREE = FREE_OF_WRITING | {"layout", "shard_size", "tensor_size", "sampler"}
 FREE_OF_STREAMS = {"stream.idle_seconds"}  # how long a file is waited for, not what comes
 LOCK = ".lock"
 BEFORE_A_RUN = {LOCK, "rounds"}  # what may lie in its directory: rows of its rounds that were made elsewhere
