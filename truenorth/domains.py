@@ -37,7 +37,7 @@ class Domains(Settings):
     )
     baselines: tuple[Baseline, ...] = setting(
         ("average", "plain_sum", "routing"),
-        "compared with; average, plain_sum and routing train nothing, sequential, joint and replay do",
+        "compared with; average, plain_sum, routing train nothing, the others do",
         source="ours",
     )
     judged: int = setting(64, "held-out prompts of each domain that are answered for --judge", source="ours", ge=1)
