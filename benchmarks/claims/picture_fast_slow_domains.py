@@ -1,4 +1,4 @@
-"""Draw docs/fast-slow-domains.svg: what each way has of all domains at the end, seed by seed."""
+"""Draw docs/fast-slow-domains.svg: the mean reward over domains that each way ends with, seed by seed."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -18,23 +18,27 @@ WAYS: Mapping[str, tuple[str, str]] = {  # of the csv -> name, colour; from abov
     "replay": ("DPO with replay", GREEN),
     "joint": ("joint DPO", GREEN),
 }
-PANELS = (("2 domains", "accuracy"), ("2 domains", "reward"), ("4 domains", "accuracy"), ("4 domains", "reward"))
-LEFT, WIDE, GAP = 0.2, 0.175, 0.03  # shares of the figure's width
+PANELS = {  # of the csv -> title
+    "2 domains": "two domains, 16 steps",
+    "4 domains": "four domains, 16 steps",
+    "2 domains, 64 steps": "two domains, 64 steps",
+}
+LEFT, WIDE, GAP = 0.2, 0.24, 0.03  # shares of the figure's width
 
 
 def draw_domains(found: Found) -> None:
     with picture("fast-slow-domains", height=3.0) as figure:
-        for place, (part, measure) in enumerate(PANELS):
+        for place, (part, title) in enumerate(PANELS.items()):
             axes = figure.add_axes((LEFT + place * (WIDE + GAP), 0.1, WIDE, 0.78))
-            axes.set_title(f"{part}, {measure}", loc="left", color=INK, fontsize=9)
-            _points(axes, found, part, measure)
+            axes.set_title(f"reward, {title}", loc="left", color=INK, fontsize=9)
+            _points(axes, found, part)
             axes.set_yticks(range(len(WAYS)), [name for name, _ in WAYS.values()] if place == 0 else [])
 
 
-def _points(axes: Any, found: Found, part: str, measure: str) -> None:
+def _points(axes: Any, found: Found, part: str) -> None:
     """A row for each way: a ring for each seed, a bar at their mean."""
     for line, (way, (_, colour)) in enumerate(WAYS.items()):
-        values = list(over_seeds(found, part=part, arm=way, at="all", name=f"{measure} average").values())
+        values = list(over_seeds(found, part=part, arm=way, at="all", name="reward average").values())
         axes.plot(values, [line] * len(values), "o", color=colour, markersize=4.5, markerfacecolor="none")
         axes.plot([np.mean(values)] * 2, [line - 0.3, line + 0.3], color=colour, linewidth=2)
     axes.set_ylim(len(WAYS) - 0.5, -0.5)
