@@ -25,12 +25,12 @@ def saving(model: Model, weights: Mapping[str, Tensor], start: str, dtype: torch
     away from the model at `start`. None where it takes nothing: float32, in which they are trained, and wider ones.
 
     Tensors that the files at `start` name or shape in another way, such as experts that are stored apart, are not
-    compared, nor is anything where the files cannot be read; `weights` of the result tells.
+    compared, nor is anything where the files cannot be read: `left_out` of the result tells.
     """
     if dtype.itemsize >= torch.float32.itemsize:
         return None
-    sums = torch.zeros(5, dtype=torch.float64)
-    compared = 0
+    sums, compared = torch.zeros(5, dtype=torch.float64), 0
+    once = {id(tensor): tensor.numel() for tensor in weights.values() if tensor.is_floating_point()}
     for trained, stored in _pairs(model, weights, start):
         compared += trained.numel()
         parts = zip(trained.flatten().split(ENTRIES), stored.flatten().split(ENTRIES), strict=True)
@@ -40,7 +40,15 @@ def saving(model: Model, weights: Mapping[str, Tensor], start: str, dtype: torch
     name = str(dtype).removeprefix("torch.")
     if not math.isfinite(moved):  # a run that broke, which is told elsewhere
         return None
-    return Saving(name, compared, math.sqrt(moved), math.sqrt(lost), unchanged / max(count, 1), int(overflowed))
+    return Saving(
+        name,
+        weights=compared,
+        moved=math.sqrt(moved),
+        lost=math.sqrt(lost),
+        unchanged=unchanged / max(count, 1),
+        overflowed=int(overflowed),
+        left_out=sum(once.values()) - compared,
+    )
 
 
 def _sums(now: Tensor, before: Tensor, dtype: torch.dtype) -> Tensor:

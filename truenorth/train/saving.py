@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from .evidence import Finding, percent, short
 
-LOST = 1 / 2  # of the movement; see docs/report.md for what held-out margins make of it
-LOST_FAR = 0.9
+LOST = 1 / 2  # of the movement: where about a tenth of a held-out margin goes with it (docs/report.md)
+LOST_FAR = 0.8  # where half of it goes
 ADVICE = (
     "--save-as float32; of a run that has ended: remove `final` from its directory and resume it so "
     "(`truenorth train DIR --resume --save-as float32`), which trains nothing again"
@@ -23,6 +23,7 @@ class Saving:
     lost: float  # norm of what the rounding moves the moved ones by
     unchanged: float  # share of the moved ones that are written as the start's would be
     overflowed: int = 0  # moved ones that are too large for `dtype`
+    left_out: int = 0  # weights of which the start's files have none by that name
 
     @property
     def share(self) -> float:
@@ -39,8 +40,9 @@ class Saving:
         """What was measured, in a sentence without its full stop."""
         if self.overflowed:
             return f"{self.overflowed:,} weights are too large for {self.dtype} and are written as infinite"
+        part = f" (of {percent(self.weights / (self.weights + self.left_out))} of them)" if self.left_out else ""
         return (
-            f"Training moved the weights by {short(self.moved)} (norm), and writing them in {self.dtype} by "
+            f"Training moved the weights{part} by {short(self.moved)} (norm), and writing them in {self.dtype} by "
             f"{short(self.lost)}, {percent(self.share)} of that: of those that moved, {percent(self.unchanged)} stand "
             "in `final` as they were before"
         )
