@@ -13,9 +13,9 @@ from ..data.tokens import TokenizedRows
 from ..models.policy import Policy, fine_precision
 from ..models.references import Frozen, Reference, starts_as_policy
 from ..models.scored_references import Scores, Start, score_references
+from ..players import player_of
 from ..processes import ALONE
 from ..recipe import Recipe
-from ..players import player_of
 from ..train.metrics import per_prompt
 from ..train.step import Player, score, summary_of
 from ..types import Candidates, LogProbs
