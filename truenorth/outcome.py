@@ -268,6 +268,6 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
         if summary["rounding"] and (rounded := Rounding(**summary["rounding"])).drowned:
             lines += [f"That says little: {rounded.said}.", ""]
     if summary["saving"] and (written := Saving(**summary["saving"])).loses:
-        lines += [f"{written.said}. {MEANING}: what is said here is of that one. To have it: {ADVICE}.", ""]
+        lines += [f"{written.said}. {MEANING}, and figures here are of the trained one. To have it: {ADVICE}.", ""]
     lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
     return "\n".join(lines)
