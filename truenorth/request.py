@@ -190,8 +190,9 @@ def _run(run: Mapping[str, Any], given: Given, *, planned: bool) -> Run:
     stream = run.get("stream")
     if isinstance(stream, Mapping) and not stream.get("path"):
         raise SettingsError("a stream's settings are given, such as --stream-idle, and no stream: give --stream FILE.")
+    asked: dict[str, Any] = {"out": "-", **run} if planned else {**run}
     try:
-        return Run(**{**({"out": "-"} if planned else {}), **run})
+        return Run(**asked)
     except SettingsError as error:
         text = str(error)
         for name, flag in flags.items():

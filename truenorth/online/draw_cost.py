@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import DynamicCache
 
 from ..models.logprobs import base_of
@@ -70,8 +70,7 @@ def draw_cost(rehearsal: Rehearsal, batch: DrawnTogether, sampling: Sampling, *,
 
 def _lengthen(cache: DynamicCache, width: int) -> None:
     """Put tensors for `width` tokens in the place of the cache's own, as many as a window keeps."""
-    layers: Sequence[Any] = cache.layers  # of attention: `shares` has seen to it
-    for layer in layers:
+    for layer in _layers(cache):
         kept = min(width, getattr(layer, "sliding_window", width + 1) - 1)
         if hasattr(layer, "cumulative_length"):
             layer.cumulative_length = width
@@ -81,8 +80,12 @@ def _lengthen(cache: DynamicCache, width: int) -> None:
 
 
 def _bytes(cache: DynamicCache) -> int:
-    layers: Sequence[Any] = cache.layers
-    return sum(tensor.numel() * tensor.element_size() for layer in layers for tensor in (layer.keys, layer.values))
+    return sum(tensor.numel() * tensor.element_size() for one in _layers(cache) for tensor in (one.keys, one.values))
+
+
+def _layers(cache: DynamicCache) -> Sequence[Any]:
+    """All of attention: `shares` has seen to it, and the cache's type does not tell."""
+    return cast("Sequence[Any]", cache.layers)
 
 
 def _labelled(peak: Bytes, cache: int) -> Mapping[Part, int]:
@@ -93,6 +96,6 @@ def _labelled(peak: Bytes, cache: int) -> Mapping[Part, int]:
 def _read(rehearsal: Rehearsal) -> int:
     """Entries of the policy that a product reads: all but embeddings that are looked up alone."""
     base = base_of(rehearsal.model)
-    looked_up, head = base.get_input_embeddings().weight, base.get_output_embeddings()
+    looked_up, head = base.get_input_embeddings().weight, cast("nn.Module", base.get_output_embeddings())
     entries = sum(p.numel() for p in rehearsal.model.parameters())
     return entries if head.weight is looked_up else entries - cast("Tensor", looked_up).numel()
