@@ -58,7 +58,7 @@ WHOLE = Sweep(
     few_rate=1e-3,
     sequences=(
         InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32),
-        InTurn(FOUR, seeds=(1, 2), requests=128, memory=16, judged=32),
+        InTurn(FOUR, seeds=SEEDS, requests=128, memory=16, judged=32),
         InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32, steps=64),
     ),
     turn=Turn(rates=RATES[1:], asked=256, before=160, after=320),
