@@ -191,7 +191,7 @@ def test_threads_change_no_bit(update):
 
 
 @needs_compiler
-@pytest.mark.parametrize("shape", [(1, 1), (5, 3), (129, 65), (20_000, 7)])
+@pytest.mark.parametrize("shape", [(0, 3), (1, 1), (5, 3), (129, 65), (8193, 2), (20_000, 7)])
 def test_sums_are_those_of_the_matrix(shape):
     draw = torch.Generator().manual_seed(0)
     gradient, by_row, by_column = (torch.randn(s, generator=draw) for s in (shape, shape[:1], shape[1:]))
@@ -203,6 +203,16 @@ def test_sums_are_those_of_the_matrix(shape):
     assert_close(columns[1], (exact**2 + 1e-3).sum(0).float(), rtol=1e-5, atol=0)
     squares = (exact * by_row[:, None] * by_column).square().sum().float()
     assert_close(InC().squares(gradient, by_row, by_column), squares, rtol=1e-6, atol=0)
+
+
+@needs_compiler
+@pytest.mark.parametrize("m", [8192, 8193, 8255, 8256])
+def test_sums_write_to_no_more_than_their_spare_memory(m, monkeypatch):
+    n = 2
+    spare = torch.zeros(2 * n * native.PARTS + 1000)
+    monkeypatch.setattr(native, "_spare", lambda *_: spare)
+    native.sums(torch.ones(m, n), 0.0)
+    assert not spare[2 * n * native.PARTS :].any()
 
 
 @needs_compiler
@@ -270,6 +280,17 @@ def test_a_compiler_that_knows_neither_this_processor_nor_threads_will_do(tmp_pa
     compiled.library.cache_clear()
     compiled.library()
     assert len(set((tmp_path / "cache" / "compiled").iterdir()) - {made}) == 1
+
+
+@needs_compiler
+@pytest.mark.usefixtures("_nothing_compiled")
+def test_what_all_may_write_to_is_not_loaded(tmp_path):
+    compiled.library()
+    (made,) = (tmp_path / "cache" / "compiled").iterdir()
+    made.chmod(0o777)
+    compiled.library.cache_clear()
+    with pytest.raises(SettingsError, match=r"all may write to it.*TRUENORTH_CACHE"):
+        compiled.library()
 
 
 def test_what_cannot_be_compiled_is_refused():

@@ -5,6 +5,7 @@ import hashlib
 import os
 import platform
 import shlex
+import stat
 import subprocess
 import tempfile
 from functools import cache
@@ -38,6 +39,7 @@ def library() -> ctypes.CDLL:
                 made = Path(folder) / file.name
                 _compile(shlex.split(compiler), made)
                 made.replace(file)  # at once, so that no other process finds half of it
+        _refuse_of_others(file)
         return ctypes.CDLL(str(file))
     except OSError as failure:
         raise SettingsError(f"update.compile could not compile: {failure}. {WAY_OUT}") from failure
@@ -47,6 +49,16 @@ WAY_OUT = (
     "Install a C compiler, for instance gcc, which CC may name, or leave update.compile out: the step is the same, "
     "and slower."
 )
+
+
+def _refuse_of_others(file: Path) -> None:
+    """Raise SettingsError for what others may have written: to load it is to run it."""
+    found = file.stat()
+    if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
+        raise SettingsError(
+            f"{file} is another user's, or all may write to it, and update.compile would run it. Remove it, or set "
+            "TRUENORTH_CACHE to a folder of your own."
+        )
 
 
 def _compile(compiler: list[str], to: Path) -> None:

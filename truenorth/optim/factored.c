@@ -13,12 +13,12 @@ static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
    columns [2, n]; squares plus epsilon each. `spare` [PARTS, 2, n]. */
 void sums(const float *gradient, int64_t m, int64_t n, float epsilon, float *rows, float *columns, float *spare,
           int32_t threads) {
-    int64_t height = m / PARTS > 128 ? (m + PARTS - 1) / PARTS : 128, parts = (m + height - 1) / height;
+    int64_t height = m > 128 * PARTS ? (m + PARTS - 1) / PARTS : 128, parts = (m + height - 1) / height;
 #pragma omp parallel num_threads(threads)
     {
 #pragma omp for schedule(static)
         for (int64_t part = 0; part < parts; part++) {
-            float *restrict plain = spare + 2 * n * part, *restrict square = plain + n;
+            float *plain = spare + 2 * n * part, *square = plain + n;
             memset(plain, 0, 2 * n * sizeof(float));
             for (int64_t i = part * height; i < least((part + 1) * height, m); i++) {
                 const float *restrict x = gradient + i * n;
@@ -47,6 +47,7 @@ void sums(const float *gradient, int64_t m, int64_t n, float epsilon, float *row
 double squares(const float *gradient, int64_t m, int64_t n, const float *by_row, const float *by_column,
                int32_t threads) {
     double of_part[PARTS], total = 0;
+    if (!m) return 0; /* a process may hold no rows */
     int64_t height = (m + PARTS - 1) / PARTS, parts = (m + height - 1) / height;
 #pragma omp parallel for num_threads(threads) schedule(static)
     for (int64_t part = 0; part < parts; part++) {

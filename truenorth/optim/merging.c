@@ -203,7 +203,7 @@ void step_all(const Movement *by, float *weights, int64_t n, const void *task, i
     for (int64_t part = 0; part < first + n; part += PART)
         for (int64_t place = part < first ? first : part; place < least(part + PART, first + n);) {
             int64_t at = place - first, c = least(CHUNK, least(part + PART, first + n) - place);
-            float update[CHUNK], half[CHUNK], *restrict w = weights + at;
+            float update[CHUNK], half[CHUNK], *w = weights + at; /* the movement may go over these too */
             all_of(by, at, c, update);
             if (bfloat16) floats_of((const uint16_t *)task + at, c, half);
             const float *pull = bfloat16 ? half : (const float *)task + at;
