@@ -93,7 +93,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         cut_adapter=sharding.sizes.in_step and adapts(run),
         trust_remote_code=run.trust_remote_code,
     )
-    feed = feeds.feed_of(ready := _ready(recipe, run, directory, sharding=sharding, watch=watch))
+    feed = feeds.feed_of(ready := made_ready(recipe, run, directory, sharding=sharding, watch=watch))
     refuse_long_rows(run, ready.context, [feed.rows] if ready.unseen is None else [feed.rows, ready.unseen])
     with directory.held():  # only now: a run that is refused leaves nothing behind
         if world.first:
@@ -105,7 +105,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
             return _train(feed, watch)
 
 
-def _ready(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sharding, watch: Watch) -> Ready:
+def made_ready(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: Sharding, watch: Watch) -> Ready:
     """Rows as tokens, and what else stands before the model is loaded. Raises DataError or SettingsError."""
     world, trusted = sharding.processes.world, run.trust_remote_code
     # the template is also what `final` is written with

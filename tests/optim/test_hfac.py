@@ -8,7 +8,7 @@ import torch
 from truenorth import methods
 from truenorth.errors import SettingsError
 from truenorth.models.sharding import Sharding, Sizes
-from truenorth.optim import passes
+from truenorth.optim import native, passes
 from truenorth.optim.hfac import HFac
 from truenorth.optim.state_size import state_bytes
 from truenorth.optim.update import AdamW
@@ -125,6 +125,14 @@ def test_a_gradient_of_zero_is_no_step():
 def test_its_memory_is_a_row_s_and_a_column_s():
     shape = torch.Size([1000, 800])
     assert state_bytes(HFac(), [shape]) < 0.005 * state_bytes(AdamW(), [shape])
+
+
+def test_its_state_is_counted_where_nothing_can_be_compiled(monkeypatch):
+    def refused(name):
+        raise AssertionError(f"{name} is compiled")
+
+    monkeypatch.setattr(native, "_function", refused)
+    assert state_bytes(HFac(compile=True), [torch.Size([8, 6])]) == state_bytes(HFac(), [torch.Size([8, 6])])
 
 
 def test_going_on_from_its_state_is_going_on():

@@ -1,6 +1,7 @@
 """The rows of a plan, how long the run through them is, and what its rounds would ask: from files or from numbers."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,9 +13,9 @@ from ..continual.plan import planned as planned_domains
 from ..continual.sources import domains_of, names_of
 from ..continual.ways import TRAINED, of_baseline
 from ..data.chat import Encoder
-from ..data.prepare import prepare
 from ..data.row_lengths import RowLengths
 from ..data.stream import Copied
+from ..data.stream_steps import unheard
 from ..data.tokens import TokenizedRows
 from ..errors import DataError, SettingsError
 from ..evaluate.plan_memory import Course
@@ -23,8 +24,7 @@ from ..feeds import Arriving, Dealt, Feed, Played, Ready, feed_of
 from ..feeds.dealt import refuse_processes
 from ..feeds.hindsight import Reader, never
 from ..feeds.played import as_drawn
-from ..job import data_settings
-from ..models.load import context_of, load_tokenizer
+from ..job import made_ready
 from ..models.sharding import WHOLE
 from ..online.contents import Contents
 from ..processes import ALONE
@@ -64,13 +64,9 @@ def rows_of(recipe: Recipe, run: Run, planned: Planned) -> Asked:
 
 
 def _ready(recipe: Recipe, run: Run) -> Ready:
-    """A run whose files are read."""
-    trusted = run.trust_remote_code
-    tokenizer = load_tokenizer(run.model, chat_template=run.chat_template, trust_remote_code=trusted)
-    settings, context = data_settings(recipe, run), context_of(run.model, trust_remote_code=trusted)
-    sources = [(source.path, source.share) for source in run.data]
-    given = prepare(sources, tokenizer, settings=settings) if sources else None
-    return Ready(recipe, run, RunDirectory(run.out), tokenizer, settings, given, None, context, WHOLE)
+    """A run whose files are read; held-out rows are not planned."""
+    trained_on = run.replace(eval_data=[])
+    return made_ready(recipe, trained_on, RunDirectory(run.out), sharding=WHOLE, watch=Silent())
 
 
 def _of_feed(feed: Feed, devices: int) -> Asked:
@@ -92,16 +88,17 @@ def _of_feed(feed: Feed, devices: int) -> Asked:
 def _of_stream(feed: Arriving, planned: Planned) -> Asked:
     """The lines that are there now stand for those that will come. None is taken."""
     run, path = feed.ready.run, Path(feed.stream.path)
-    if not path.read_bytes().strip():
-        raise SettingsError(
-            f"{path} has no row yet whose length could be planned with: say it with --prompt-tokens N "
-            "--answer-tokens N, or wait for the first rows."
-        )
+    with path.open("rb") as lines:
+        if not any(line.strip() for line in lines):
+            raise SettingsError(
+                f"{path} has no row yet whose length could be planned with: say it with --prompt-tokens N "
+                "--answer-tokens N, or wait for the first rows."
+            )
     reader = Reader(Encoder(feed.ready.tokenizer), feed.settings(), run.batch_size, run.max_steps)
     streamed, _ = reader.of(Copied(path, str(path)))
-    streamed.begin(never)
-    taken = streamed.take(planned.rows, never, lambda _: None)
-    streamed.close()
+    with closing(streamed):
+        streamed.begin(never)
+        taken = streamed.take(planned.rows, never, unheard)
     account = streamed.account
     if not taken:
         raise DataError("\n  ".join(["None of the rows that are there can be trained on.", *account.lines()]))
