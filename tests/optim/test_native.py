@@ -161,6 +161,18 @@ def test_moments_move_whatever_is_kept(inner, keep):
 
 
 @needs_compiler
+def test_a_step_that_an_error_ended_is_not_taken_later():
+    parameter, gone = torch.nn.Parameter(torch.zeros(10)), torch.zeros(10)
+    rule, task = OnDARE(alpha=1e-3, keep=0.02), {"w": torch.zeros(10)}
+    ours = Merged(INNER[0].build([parameter]), rule, task, {"w": parameter}, seed=0, by_kernels=True)
+    everywhere = native.Some.of(torch.arange(10), share=1.0)
+    ours._later.add(Given(torch.ones(10)).native(slice(0, 10)), gone, everywhere, native.Some.of(), gone[:0])
+    parameter.grad = torch.ones(10)
+    ours.step()
+    assert not gone.any()
+
+
+@needs_compiler
 @pytest.mark.parametrize("rule", [*DRAWN[:3], *LARGEST[:3]], ids=named_rule)
 def test_shards_move_as_the_whole(rule):
     n, cut, draw = 2 * BLOCK + 1000, BLOCK + 17, torch.Generator().manual_seed(0)

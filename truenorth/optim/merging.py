@@ -184,6 +184,7 @@ class Merged(torch.optim.Optimizer):
 
     def _merge(self, due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
         """Merge what is due. A movement may be written to the spare memory from an entry on."""
+        self._later.drop()
         moving = [[unit for unit in batch if not due.isdisjoint(unit.names)] for batch in self._batches]
         if self._ranking is None:
             units = sorted(chain.from_iterable(moving), key=lambda unit: -unit.size)  # none large is left for the end

@@ -111,6 +111,10 @@ class Steps:
             return
         steps = (Few * len(self._steps))(*self._steps)
         _call("steps_few", steps, len(steps))
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget those that are not taken: an error ended their step, and their tensors may be gone."""
         self._steps.clear()
         self._kept.clear()
 
