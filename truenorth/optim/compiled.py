@@ -38,6 +38,7 @@ def library() -> ctypes.CDLL:
             with tempfile.TemporaryDirectory(dir=file.parent) as folder:
                 made = Path(folder) / file.name
                 _compile(shlex.split(compiler), made)
+                made.chmod(0o755)  # whatever the umask: what others may write to is refused
                 made.replace(file)  # at once, so that no other process finds half of it
         _refuse_of_others(file)
         return ctypes.CDLL(str(file))
