@@ -9,7 +9,8 @@ from truenorth.methods.dpo import DPO
 from truenorth.methods.mrpo import MRPO
 from truenorth.methods.simpo import SimPO
 from truenorth.models.references import Cached, Frozen, Moving, OtherModel
-from truenorth.optim.update import AdamW, RMSprop
+from truenorth.names import check_key, check_recipe
+from truenorth.optim.update import UPDATES, AdamW, RMSprop
 from truenorth.recipe import Recipe
 from truenorth.schedule import Rounds
 
@@ -99,3 +100,11 @@ def test_any_method_of_comparisons_plays_rounds_and_one_of_labels_does_not() -> 
     assert played.schedule == Rounds(k=4)
     with pytest.raises(SettingsError, match="KTO takes 1 to 1 answers to a prompt, and a round has 2"):
         methods.recipe("kto").replace(references={"initial": Frozen()}, schedule=Rounds())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in UPDATES if kind != "torch"])
+def test_names_of_every_update_are_known_where_its_run_is_read_again(kind: str) -> None:
+    dumped = recipe(update={"kind": kind}).model_dump(mode="json")
+    check_recipe({"update": dumped["update"]})
+    for name in dumped["update"]:
+        check_key(f"update.{name}", "dpo")

@@ -1,6 +1,7 @@
 """In which dtype a run writes its model, and that it says where little of what it trained is left there."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -92,3 +93,12 @@ def test_what_cannot_be_written_is_refused_before_a_model_is_loaded(
     with pytest.raises(SettingsError, match=said):
         align("dpo", model=model, data=pairs, out=tmp_path / "run", **QUICK, **settings)
     assert not (tmp_path / "run").exists()
+
+
+def test_what_is_written_is_read_by_whom_the_umask_lets(model: str, pairs: str, tmp_path: Path) -> None:
+    before = os.umask(0o022)
+    try:
+        found = align("dpo", model=model, data=pairs, out=tmp_path / "run", **QUICK)
+    finally:
+        os.umask(before)
+    assert {file.stat().st_mode & 0o777 for file in (found.out / "final").iterdir()} == {0o644}

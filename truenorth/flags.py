@@ -166,7 +166,8 @@ class Spread(TyperCommand):
     """A command whose flags in MANY take several values (`--data a b`), and that knows where a wrong flag belongs."""
 
     def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        known = {name for parameter in self.params for name in [*parameter.opts, *parameter.secondary_opts]}
+        names = (name for parameter in self.params for name in [*parameter.opts, *parameter.secondary_opts])
+        known = {name for name in names if name.startswith("-")}  # the others stand behind no flag
         for arg in args:
             name = arg.partition("=")[0]
             if name.startswith("--") and name not in known | {"--", "--help"}:

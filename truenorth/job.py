@@ -19,6 +19,7 @@ from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .feeds import Feed, Ready
 from .feeds.arriving import came_since, suited
+from .feeds.arriving import check as check_stream
 from .models.load import config_of, context_of, load_tokenizer
 from .models.origin import fingerprint
 from .models.references import refuse_repeated
@@ -70,7 +71,7 @@ def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None
         from .continual.run import train_domains
 
         return train_domains(recipe, run, resume=resume, watch=watch or Silent())
-    feeds.check(recipe, run)
+    check_stream(recipe, run)  # which is for one process, and several would wait for each other
     with joined() as world:
         return _start(recipe, run, world, resume=resume, watch=watch if watch and world.first else Silent())
 
@@ -83,6 +84,7 @@ def _start(recipe: Recipe, run: Run, world: Group, *, resume: bool, watch: Watch
         for line in ("The run is finished; nothing is left to do.", *came_since(recipe, run, directory)):
             watch.said(line)
         return Result(run.out, directory.report, interrupted=False, summary=directory.summary())
+    feeds.check(recipe, run)
     sharding = _sharding(run, world, watch)
     refuse_parts_of_a_model(recipe, sharding.sizes)
     refuse_unloadable(recipe, run)

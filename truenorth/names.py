@@ -18,7 +18,7 @@ from .run import Run
 from .settings import Settings
 
 PARTS = {
-    "update": "truenorth.optim.update",
+    "update": "truenorth.optim.hfac",  # and those in the file that it imports
     "references": "truenorth.models.references",
     "schedule": "truenorth.schedule",
     "domains": "truenorth.domains",
@@ -45,8 +45,8 @@ def fields_in(module: str, kind: str = "") -> list[str]:
 
 
 def _may_be_settings(node: ast.ClassDef) -> bool:
-    """Not of dataclasses, which are decorated, and of typed dictionaries."""
-    return not node.decorator_list and "TypedDict" not in map(ast.unparse, node.bases)
+    """Not of dataclasses, which are decorated, and of typed dictionaries and named tuples."""
+    return not node.decorator_list and not {"TypedDict", "NamedTuple"} & set(map(ast.unparse, node.bases))
 
 
 @lru_cache

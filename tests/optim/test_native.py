@@ -318,3 +318,15 @@ def test_what_cannot_be_compiled_is_refused():
     refuse_without_kernels(AdamW(compile=True, merging=OnDARE()), torch.device("cuda"))
     refuse_without_kernels(AdamW(compile=True, merging=OnTIES()), CPU)
     assert HFac(compile=True).compile
+
+
+@needs_compiler
+@pytest.mark.usefixtures("_nothing_compiled")
+def test_a_library_that_does_not_load_is_compiled_anew(tmp_path):
+    compiled.library()
+    (made,) = (tmp_path / "cache" / "compiled").iterdir()
+    made.unlink()  # the loaded one stays as it is
+    made.write_bytes(b"of another system")
+    made.chmod(0o755)
+    compiled.library.cache_clear()
+    assert compiled.library().steps_few is not None

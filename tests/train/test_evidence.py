@@ -61,3 +61,9 @@ def test_numbers_are_said_in_at_most_four_digits(value: float, text: str) -> Non
 
 def test_a_percent_sign_stays_with_its_number() -> None:
     assert percent(0.714) == "71\u202f%"
+
+
+def test_a_rate_is_advised_from_the_one_that_was_asked_for_not_from_a_warm_up_that_was_cut() -> None:
+    records = [{"step": 1, "split": "train", "learning_rate": 2e-5}]
+    assert Evidence(records, learning_rate=1e-4).higher_rate() == "--learning-rate 0.0003 (now 0.0001)"
+    assert Evidence(records).lower_rate() == "--learning-rate 1e-5 (now 2e-5)"

@@ -43,6 +43,7 @@ def findings(artifacts: Artifacts) -> list[Finding]:
         artifacts.records,
         beta=beta,
         max_grad_norm=clip,
+        learning_rate=artifacts.setting("update", "learning_rate"),
         moving=artifacts.reference_moves,
         rounding=artifacts.summary.rounding,
     )

@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from ..errors import ModelError
@@ -73,13 +73,17 @@ def _pairs(model: Model, weights: Mapping[str, Tensor], start: str) -> Iterator[
             continue
         if files.tensors[place].shape == tuple(tensor.shape):
             seen.add(id(tensor))
-            with safe_open(files.tensors[place].file, framework="pt") as file:
-                yield tensor, file.get_tensor(place)
+            try:
+                with safe_open(files.tensors[place].file, framework="pt") as file:
+                    stored = file.get_tensor(place)
+            except (OSError, SafetensorError):  # moved since the start: no reason to lose what was trained
+                continue
+            yield tensor, stored
 
 
 def _files(start: str) -> Checkpoint | None:
     folder = folder_of(start)
     try:
         return None if folder is None else open_checkpoint(folder)
-    except ModelError:
+    except (ModelError, OSError):
         return None

@@ -34,14 +34,13 @@ def library() -> ctypes.CDLL:
     file = cache_folder() / "compiled" / f"{key.hexdigest()}.so"
     try:
         if not file.exists():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=file.parent) as folder:
-                made = Path(folder) / file.name
-                _compile(shlex.split(compiler), made)
-                made.chmod(0o755)  # whatever the umask: what others may write to is refused
-                made.replace(file)  # at once, so that no other process finds half of it
+            _make(compiler, file)
         _refuse_of_others(file)
-        return ctypes.CDLL(str(file))
+        try:
+            return ctypes.CDLL(str(file))
+        except OSError:  # another system shares the cache, or its disk has lost a part
+            _make(compiler, file)
+            return ctypes.CDLL(str(file))
     except OSError as failure:
         raise SettingsError(f"update.compile could not compile: {failure}. {WAY_OUT}") from failure
 
@@ -60,6 +59,16 @@ def _refuse_of_others(file: Path) -> None:
             f"{file} is another user's, or all may write to it, and update.compile would run it. Remove it, or set "
             "TRUENORTH_CACHE to a folder of your own."
         )
+
+
+def _make(compiler: str, file: Path) -> None:
+    """Compile to `file`, at once, so that no other process finds half of it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=file.parent) as folder:
+        made = Path(folder) / file.name
+        _compile(shlex.split(compiler), made)
+        made.chmod(0o755)  # whatever the umask: what others may write to is refused
+        made.replace(file)
 
 
 def _compile(compiler: list[str], to: Path) -> None:

@@ -50,16 +50,18 @@ def diagnose(
     *,
     beta: float | None,
     max_grad_norm: float | None = None,
+    learning_rate: float | None = None,
     moving: bool = False,
     rounding: Rounding | None = None,
 ) -> list[Finding]:
     """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
 
-    `beta` and `max_grad_norm` are the run's; None where it has none. A metric that was not logged is not judged, and
+    `beta`, `max_grad_norm` and `learning_rate` are the run's; None where it has none. A metric that was not logged is not judged, and
     where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the last moves.
     Accuracies are not judged where, by `rounding`, the signs of margins are rounding. Of two modules each is judged.
     """
-    each = [_of_module(Evidence(part, beta, max_grad_norm), moving, rounding) for part in by_module(records)]
+    parts = [Evidence(part, beta, max_grad_norm, learning_rate) for part in by_module(records)]
+    each = [_of_module(part, moving, rounding) for part in parts]
     found = each[0] if len(each) == 1 else together(*each)
     whole = Evidence(records, beta)
     if len(whole.train("loss")) >= LEAST_STEPS and (chase := chased(whole)):

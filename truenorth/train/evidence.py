@@ -91,6 +91,7 @@ class Evidence:
     records: Sequence[Record]
     beta: float | None = None  # None: the method has none
     max_grad_norm: float | None = None  # None: gradients are not clipped
+    learning_rate: float | None = None  # as it was asked for; None: the largest that was logged
 
     def train(self, name: str) -> Series:
         return series(self.records, name)
@@ -141,13 +142,18 @@ class Evidence:
 
     def lower_rate(self) -> str:
         """Advice to halve the learning rate, with numbers where it was logged."""
-        rate = max(self.train("learning_rate").values, default=0.0)
+        rate = self._rate
         return f"--learning-rate {short(rate / 2)} (now {short(rate)})" if rate > 0 else "a lower --learning-rate"
 
     def higher_rate(self) -> str:
         """Advice to raise the learning rate three times, with numbers where it was logged."""
-        rate = max(self.train("learning_rate").values, default=0.0)
+        rate = self._rate
         return f"--learning-rate {short(3 * rate)} (now {short(rate)})" if rate > 0 else "a higher --learning-rate"
+
+    @property
+    def _rate(self) -> float:
+        """The recipe's: a run may end before its warm-up does."""
+        return self.learning_rate or max(self.train("learning_rate").values, default=0.0)
 
     def higher_beta(self) -> str:
         """`, or --set beta=0.2 (now 0.1)`; empty for a method without beta."""
