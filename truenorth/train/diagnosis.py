@@ -57,8 +57,9 @@ def diagnose(
     """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
 
     `beta`, `max_grad_norm` and `learning_rate` are the run's; None where it has none. A metric that was not logged is
-    not judged, and where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the last moves.
-    Accuracies are not judged where, by `rounding`, the signs of margins are rounding. Of two modules each is judged.
+    not judged, and where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the
+    last moves. Accuracies are not judged where, by `rounding`, the signs of margins are rounding. Of two modules each
+    is judged.
     """
     parts = [Evidence(part, beta, max_grad_norm, learning_rate) for part in by_module(records)]
     each = [_of_module(part, moving, rounding) for part in parts]
