@@ -21,7 +21,11 @@ WISHED = (
     "-fopenmp",
     "-march=native",
     "",
-)  # the first that a compiler takes; "" is one thread
+)  # the first that is taken; without OpenMP one thread
+WAY_OUT = (
+    "Install a C compiler, for instance gcc, which CC may name, or leave update.compile out: the step is the same, "
+    "and slower."
+)
 
 
 @cache
@@ -43,12 +47,6 @@ def library() -> ctypes.CDLL:
             return ctypes.CDLL(str(file))
     except OSError as failure:
         raise SettingsError(f"update.compile could not compile: {failure}. {WAY_OUT}") from failure
-
-
-WAY_OUT = (
-    "Install a C compiler, for instance gcc, which CC may name, or leave update.compile out: the step is the same, "
-    "and slower."
-)
 
 
 def _refuse_of_others(file: Path) -> None:

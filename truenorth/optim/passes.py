@@ -15,8 +15,11 @@ ON_A_GPU = 2**26  # where each kernel costs a launch
 PARTS = 32  # of a matrix whose columns a kernel sums side by side: one part alone would not fill a thread's time
 
 
+Pair = tuple[Tensor, Tensor]
+
+
 class Passes(Protocol):
-    def sums(self, gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    def sums(self, gradient: Tensor, epsilon: float) -> Pair:
         """Of [m, n]: means of rows [2, m], sums of columns [2, n], each beside sums of squares plus epsilon."""
         ...
 
@@ -24,14 +27,7 @@ class Passes(Protocol):
         """[] the sum of squares of gradient * by_row[:, None] * by_column."""
         ...
 
-    def move(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        rows: tuple[Tensor, Tensor],
-        columns: tuple[Tensor, Tensor],
-        rate: float,
-    ) -> None:
+    def move(self, weights: Tensor, gradient: Tensor, rows: Pair, columns: Pair, rate: float) -> None:
         """Subtract ((of_columns + gradient * by_row[:, None]) * by_column + of_rows[:, None]) * rate.
 
         `rows` and `columns`: what gradients are multiplied by, and what is added.
@@ -45,7 +41,7 @@ class ByOperations:
     def __init__(self) -> None:
         self._spare = Spare()
 
-    def sums(self, gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    def sums(self, gradient: Tensor, epsilon: float) -> Pair:
         (m, n), spare = gradient.shape, self._spare_for(gradient)
         rows, columns = gradient.new_empty(2, m), gradient.new_zeros(2, n)
         ones = gradient.new_ones(max(m, n))
@@ -68,14 +64,7 @@ class ByOperations:
             total += torch.dot(rows[c], square @ columns)
         return total
 
-    def move(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        rows: tuple[Tensor, Tensor],
-        columns: tuple[Tensor, Tensor],
-        rate: float,
-    ) -> None:
+    def move(self, weights: Tensor, gradient: Tensor, rows: Pair, columns: Pair, rate: float) -> None:
         (by_row, of_rows), (by_column, of_columns), spare = rows, columns, self._spare_for(gradient)
         for c in _blocks(weights):
             own = weights[c]
@@ -91,7 +80,7 @@ class ByOperations:
 class ByKernels:
     """By those that torch.compile makes: on a GPU."""
 
-    def sums(self, gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    def sums(self, gradient: Tensor, epsilon: float) -> Pair:
         m, n = gradient.shape
         apart = gradient.view(PARTS if m % PARTS == 0 else 1, -1, n)
         of_rows, row_squares, of_columns, column_squares = kernel(kernels.sums)(apart)
@@ -101,34 +90,20 @@ class ByKernels:
     def squares(self, gradient: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
         return kernel(kernels.squares)(gradient, by_row, by_column)
 
-    def move(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        rows: tuple[Tensor, Tensor],
-        columns: tuple[Tensor, Tensor],
-        rate: float,
-    ) -> None:
+    def move(self, weights: Tensor, gradient: Tensor, rows: Pair, columns: Pair, rate: float) -> None:
         kernel(kernels.step_factored)(weights.detach(), gradient, rows, columns, torch.tensor(rate))
 
 
 class InC:
     """By `factored.c`: on a CPU."""
 
-    def sums(self, gradient: Tensor, epsilon: float) -> tuple[Tensor, Tensor]:
+    def sums(self, gradient: Tensor, epsilon: float) -> Pair:
         return native.sums(gradient.contiguous(), epsilon)
 
     def squares(self, gradient: Tensor, by_row: Tensor, by_column: Tensor) -> Tensor:
         return native.squares(gradient.contiguous(), by_row, by_column)
 
-    def move(
-        self,
-        weights: Tensor,
-        gradient: Tensor,
-        rows: tuple[Tensor, Tensor],
-        columns: tuple[Tensor, Tensor],
-        rate: float,
-    ) -> None:
+    def move(self, weights: Tensor, gradient: Tensor, rows: Pair, columns: Pair, rate: float) -> None:
         lying = weights.contiguous()  # itself, but where it is the transpose of what lies in memory
         native.step_factored(lying, gradient.contiguous(), rows, columns, rate)
         if lying is not weights:
