@@ -1,6 +1,7 @@
 """Adapters mixed in memory, and ratios fitted on rows: laws and derivatives."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -121,7 +122,7 @@ def test_one_domain_has_its_adapter_as_it_is(within: Any, base: str, adapters: l
 
 
 def test_domains_that_do_not_touch_each_other_keep_all_of_their_adapters() -> None:
-    simplex = Ratios((0.4, 0.6), -1.0, -1.0)
+    simplex = Ratios((0.4, 0.6), -1.0, -1.0, at_ones=-2.0)
     assert in_box(lambda ratios: (sum(ratios), [1.0, 1.0]), simplex).ratios == (1.0, 1.0)
 
 
@@ -137,7 +138,7 @@ def test_where_two_contradict_each_other_the_box_finds_what_the_simplex_cannot()
 
     every = [(a / 200, b / 200) for a in range(201) for b in range(201)]
     best = max(every, key=lambda ratios: uphill(ratios)[0])
-    simplex = on_grid(lambda ratios: -uphill(ratios)[0])
+    simplex = replace(on_grid(lambda ratios: -uphill(ratios)[0]), at_ones=-uphill([1.0, 1.0])[0])
     found = in_box(uphill, simplex)
     assert found.ratios == pytest.approx(best, abs=0.01)
     assert found.loss is not None

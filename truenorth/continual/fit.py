@@ -51,13 +51,14 @@ def on_grid(loss: Callable[[Sequence[float]], float]) -> Ratios:
 def in_box(uphill: Callable[[Sequence[float]], tuple[float, Sequence[float]]], simplex: Ratios) -> Ratios:
     """Each ratio in [0, 1] by itself: by gradient from the best of the simplex or from all ones, whichever is better.
 
-    So the loss is never above either's. `uphill` gives minus the loss, and its derivatives.
+    So the loss is never above either's, which are known. `uphill` gives minus the loss, and its derivatives.
 
-    >>> in_box(lambda ratios: (ratios[0] - ratios[1], [1.0, -1.0]), Ratios((0.5, 0.5))).ratios
+    >>> in_box(lambda ratios: (ratios[0] - ratios[1], [1.0, -1.0]), Ratios((0.5, 0.5), 0.0, 0.0, 0.0)).ratios
     (1.0, 0.0)
     """
-    ones = (1.0,) * len(simplex.ratios)
-    start = max(ones, simplex.ratios, key=lambda ratios: uphill(ratios)[0])
+    assert simplex.loss is not None, "fitted on the simplex"
+    assert simplex.at_ones is not None, "and measured beside it"
+    start = (1.0,) * len(simplex.ratios) if simplex.at_ones <= simplex.loss else simplex.ratios
     found = ascend(uphill, start, None, tries=TRIES)
     return replace(simplex, ratios=_rounded(found.shares), loss=-found.value)
 
