@@ -24,6 +24,11 @@ def of_all(count: int) -> str:
     return "" if count == ENDLESS else f" of {count}"
 
 
+def sentence_of(batch_size: int) -> str:
+    """What a run over a stream goes through, in words."""
+    return f"Rows are trained on as they come, once and in order, {batch_size} to a step."
+
+
 def unheard(sentence: str) -> None:
     """What replayed rows are told to: it was said when they came."""
     del sentence
@@ -53,7 +58,7 @@ class StreamSteps:
     @property
     def sentence(self) -> str:
         """What the run goes through, in words."""
-        return f"Rows are trained on as they come, once and in order, {self.batch_size} to a step."
+        return sentence_of(self.batch_size)
 
     @property
     def count(self) -> int:

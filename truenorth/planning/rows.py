@@ -15,7 +15,7 @@ from ..continual.ways import TRAINED, of_baseline
 from ..data.chat import Encoder
 from ..data.row_lengths import RowLengths
 from ..data.stream import Copied
-from ..data.stream_steps import unheard
+from ..data.stream_steps import sentence_of, unheard
 from ..data.tokens import TokenizedRows
 from ..errors import DataError, SettingsError
 from ..evaluate.plan_memory import Course
@@ -110,8 +110,7 @@ def _of_stream(feed: Arriving, planned: Planned) -> Asked:
 
 def _arriving(run: Run) -> Course:
     most = "" if run.max_steps is None else f" It ends after {run.max_steps:,} steps, or with the stream."
-    sentence = f"Rows are trained on as they come, once and in order, {run.batch_size} to a step.{most}"
-    return Course(sentence, run.max_steps, rows="the {:,} rows that are there")
+    return Course(sentence_of(run.batch_size) + most, run.max_steps, rows="the {:,} rows that are there")
 
 
 def _of_domains(recipe: Recipe, run: Run) -> Asked:
