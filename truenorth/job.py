@@ -29,7 +29,7 @@ from .outcome import answers, finish, measured, measured_before, prompts_of, sam
 from .processes import Group, joined
 from .recipe import Objective, Recipe
 from .refusals import adapts, refuse_long_rows, refuse_parts_of_a_model, refuse_unloadable, refuse_update
-from .run import DataSource, Run
+from .run import DataSource, Run, shares_of
 from .session import Session, begin
 from .train import checkpoint
 from .train.checkpoint import Progress
@@ -118,7 +118,7 @@ def made_ready(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: S
     def read(sources: list[DataSource]) -> Prepared | None:
         if not sources:
             return None
-        return world.in_turn(lambda: prepare(_paths(sources), tokenizer, settings=settings, said=watch.stage))
+        return world.in_turn(lambda: prepare(shares_of(sources), tokenizer, settings=settings, said=watch.stage))
 
     given, unseen = read(run.data), read(run.eval_data)
     if given is not None and given.plain_text and tokenizer.chat_template is not None:
@@ -218,10 +218,6 @@ def needs_of(objective: Objective) -> Needs:
         ends=None if objective.score_head is None else objective.score_head.ends,
         degraded=() if objective.degree_head is None else objective.degree_head.deleted,
     )
-
-
-def _paths(sources: list[DataSource]) -> list[tuple[str, float]]:
-    return [(source.path, source.share) for source in sources]
 
 
 def _saved(last: Path, same: str) -> Progress:

@@ -1,6 +1,7 @@
 """What the machine needs to know of a run: paths, sizes, seed. What the paper says is in `recipe.py`."""
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Literal
 
@@ -150,6 +151,11 @@ class Run(Settings):
         if self.epochs is not None and self.max_steps is not None:
             raise SettingsError(f"Give epochs or max_steps, not both: got {self.epochs} and {self.max_steps}.")
         return self
+
+
+def shares_of(sources: Iterable[DataSource]) -> list[tuple[str, float]]:
+    """Each file, and how often a pass takes its rows: what the data layer knows of a source."""
+    return [(source.path, source.share) for source in sources]
 
 
 def _source(text: str) -> dict[str, object]:

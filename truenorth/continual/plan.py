@@ -17,7 +17,7 @@ from ..models.origin import base_of_adapter, fingerprint
 from ..processes import Group
 from ..recipe import Recipe
 from ..refusals import refuse_long_rows
-from ..run import DataSource, Run
+from ..run import DataSource, Run, shares_of
 from ..settings import kind_of
 from .memory import Row, reservoir, rows_of
 from .sources import Domain
@@ -100,8 +100,7 @@ def planned(recipe: Recipe, run: Run, domains: tuple[Domain, ...], *, world: Gro
     settings = data_settings(recipe, run)
 
     def prepared(sources: tuple[DataSource, ...]) -> Prepared:
-        paths = [(source.path, source.share) for source in sources]
-        return world.in_turn(lambda: prepare(paths, tokenizer, settings=settings, said=watch.stage))
+        return world.in_turn(lambda: prepare(shares_of(sources), tokenizer, settings=settings, said=watch.stage))
 
     rows, held_out = dict[str, Prepared](), dict[str, Prepared]()
     for domain in domains:

@@ -12,15 +12,15 @@ from ..errors import DataError
 from ..judge import Asked, Failed, Judge, Rewards
 from ..online.sampler import generate
 from ..online.sampling import Prompt, Sampling
+from ..run import shares_of
 from .scoring import Scorer
 from .sources import Domain
 
 
 def first_prompts(domain: Domain, held_out: Prepared, most: int) -> list[Asked]:
     """The first `most` different prompts of a domain's held-out rows, as text or messages, as they stand there."""
-    sources = [(source.path, source.share) for source in domain.held_out]
     found: dict[str, Asked] = {}
-    for _, prompt in prompts_of(held_out, sources):
+    for _, prompt in prompts_of(held_out, shares_of(domain.held_out)):
         if len(found) == most:
             break
         found.setdefault(repr(prompt), prompt)
