@@ -18,6 +18,14 @@ def _own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     pytest.MonkeyPatch().setenv("TRUENORTH_CACHE", str(tmp_path_factory.mktemp("cache")))
 
 
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model's folder, for runs that read it. Whoever changes it takes a copy."""
+    from tests.tiny import tiny_directory  # imports transformers
+
+    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a GPU is skipped where there is none, also when it is asked for."""
     for item in items:

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from tests.many import launch
-from tests.test_session import write_pairs
-from tests.tiny import tiny_directory, tiny_model
+from tests.test_session import pairs as pairs  # the fixture
+from tests.tiny import tiny_model
 from truenorth import align, chased
 from truenorth.data.tokens import TokenizedRows
 from truenorth.errors import NumericsError, SettingsError
@@ -24,16 +24,6 @@ from truenorth.train.chasing import Standing
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 4}
 RATE = 1e-2
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
 
 
 def asked(*, alpha: float = 0.5, clamp: float | None = 10.0, **chase: Any) -> Recipe:

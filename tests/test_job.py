@@ -26,11 +26,6 @@ QUICK = {"batch_size": 4, "precision": "float32", "samples": 0}
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
-
-
-@pytest.fixture(scope="session")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
     draw, words = random.Random(0), ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
     file = tmp_path_factory.mktemp("data") / "pairs.jsonl"

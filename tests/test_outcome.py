@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.test_session import write_pairs
-from tests.tiny import tiny_directory
+from tests.test_session import pairs as pairs  # the fixture
 from truenorth import align
 from truenorth.evaluate.terminal import lines_of
 from truenorth.methods import recipe
@@ -14,16 +13,6 @@ from truenorth.recipe import Recipe
 
 QUICK: dict[str, Any] = {"batch_size": 8, "samples": 0, "max_steps": 3}
 SAID = "within bfloat16's rounding"
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
 
 
 def at(method: str, rate: float) -> Recipe:

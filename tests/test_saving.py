@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.test_outcome import at
-from tests.test_session import write_pairs
+from tests.test_session import pairs as pairs  # the fixture
 from tests.tiny import tiny_directory
 from truenorth import align
 from truenorth.errors import SettingsError
@@ -30,11 +30,6 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     save_file(halved, sft / "model.safetensors", metadata={"format": "pt"})
     (sft / "config.json").write_text(json.dumps(json.loads((sft / "config.json").read_text()) | {"dtype": "bfloat16"}))
     return str(sft)
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
 
 
 def weights(of: Result) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 
 from tests.feeds.test_played import QUICK, lines
 from tests.test_job import weights
-from tests.tiny import rows_of, tiny_directory, tiny_model
+from tests.tiny import rows_of, tiny_model
 from tests.vowels import brief
 from truenorth import align
 from truenorth.data.packing import pack
@@ -22,11 +22,6 @@ from truenorth.recipe import Objective
 from truenorth.train.step import Player, train_step
 
 SHAPES = [(6, (5, 3, 6)), (4, (7, 2, 3)), (9, (4, 4, 5))]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
 
 
 @pytest.fixture(scope="module")

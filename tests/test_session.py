@@ -19,11 +19,6 @@ WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
-
-
-@pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
 

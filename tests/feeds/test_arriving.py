@@ -15,7 +15,6 @@ import torch
 
 from tests.test_job import pairs as pairs  # the fixture
 from tests.test_job import weights
-from tests.tiny import tiny_directory
 from truenorth import align
 from truenorth.chase import Chase
 from truenorth.data.loader import Steps
@@ -31,11 +30,6 @@ from truenorth.stream import Stream
 from truenorth.train.run_directory import RunDirectory
 
 QUICK: dict[str, Any] = {"batch_size": 4, "precision": "float32", "samples": 0, "lora": {"rank": 2}}
-
-
-@pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
 
 
 def fast(method: str = "dpo", **settings: Any) -> Recipe:

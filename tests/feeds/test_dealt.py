@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.tiny import rows_of, tiny_directory
+from tests.tiny import rows_of
 from truenorth import align
 from truenorth.clients import Clients
 from truenorth.data.tokens import TokenizedRows
@@ -26,11 +26,6 @@ from truenorth.train.client_steps import ClientSteps, by_owner
 
 QUICK: dict[str, Any] = {"batch_size": 2, "precision": "float32", "samples": 0}
 USERS = ["ann", "bob", "ann", "eve", "ann", "bob", "eve", "ann", "ann", "bob"]
-
-
-@pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
 
 
 @pytest.fixture(scope="module")

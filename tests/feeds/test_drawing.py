@@ -10,14 +10,14 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.feeds.test_played import QUICK, model, prompts, short
+from tests.feeds.test_played import QUICK, prompts, short
 from tests.online.completion_server import Script, serving
 from tests.test_job import weights
 from truenorth import align
 from truenorth.errors import SamplerError, SettingsError
 from truenorth.request import request
 
-__all__ = ["model", "prompts"]  # fixtures
+__all__ = ["prompts"]  # a fixture
 
 
 def of_seed(prompt: Any, answer: str) -> float:

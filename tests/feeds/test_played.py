@@ -25,11 +25,6 @@ SHORT = {"rounds": 3, "k": 3, "max_new_tokens": 8}
 
 
 @pytest.fixture(scope="session")
-def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
-
-
-@pytest.fixture(scope="session")
 def prompts(tmp_path_factory: pytest.TempPathFactory) -> str:
     file = tmp_path_factory.mktemp("data") / "prompts.txt"
     file.write_text("".join(f"What of number {i}?\n" for i in range(11)))

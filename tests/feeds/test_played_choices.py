@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.feeds.test_played import QUICK, lines, model, prompts, short
+from tests.feeds.test_played import QUICK, lines, prompts, short
 from tests.vowels import brief
 from truenorth import align
 from truenorth.errors import ModelError, SettingsError
 
-__all__ = ["model", "prompts"]  # fixtures
+__all__ = ["prompts"]  # a fixture
 
 
 def rows(out: Path, number: int, name: str = "rows.jsonl") -> list[dict[str, Any]]:
