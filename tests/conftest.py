@@ -26,6 +26,14 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(tiny_directory(tmp_path_factory.mktemp("model") / "sft"))
 
 
+@pytest.fixture(scope="session")
+def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A file of twelve pairs, for runs that read it."""
+    from tests.tiny import write_pairs  # imports transformers
+
+    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs a GPU is skipped where there is none, also when it is asked for."""
     for item in items:

@@ -10,7 +10,6 @@ import torch
 from safetensors.torch import load_file
 
 from tests.many import launch
-from tests.test_session import pairs as pairs  # the fixture
 from tests.tiny import tiny_model
 from truenorth import align, chased
 from truenorth.data.tokens import TokenizedRows

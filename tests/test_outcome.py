@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from tests.test_session import pairs as pairs  # the fixture
 from truenorth import align
 from truenorth.evaluate.terminal import lines_of
 from truenorth.methods import recipe

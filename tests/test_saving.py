@@ -11,7 +11,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tests.test_outcome import at
-from tests.test_session import pairs as pairs  # the fixture
 from tests.tiny import tiny_directory
 from truenorth import align
 from truenorth.errors import SettingsError

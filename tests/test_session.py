@@ -1,7 +1,6 @@
 """What a run holds before its first step: references, evaluation and starts that do not depend on how it trains."""
 
 import json
-import random
 from pathlib import Path
 
 import pytest
@@ -15,27 +14,6 @@ from truenorth.methods import recipe
 from truenorth.models.references import Frozen
 
 QUICK = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 2}
-WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
-
-
-@pytest.fixture(scope="module")
-def pairs(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return str(write_pairs(tmp_path_factory.mktemp("data") / "pairs.jsonl"))
-
-
-def write_pairs(file: Path, **columns: float) -> Path:
-    draw = random.Random(0)
-    rows = [
-        {
-            "prompt": [{"role": "user", "content": f"What of number {i}?"}],
-            "chosen": [{"role": "assistant", "content": " ".join(draw.choices(WORDS, k=5))}],
-            "rejected": [{"role": "assistant", "content": " ".join(draw.choices(WORDS, k=6))}],
-            **columns,
-        }
-        for i in range(12)
-    ]
-    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    return file
 
 
 def gpt2_directory(folder: Path, **changes: object) -> str:

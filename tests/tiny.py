@@ -1,5 +1,7 @@
 """Tiny random models of every architecture we list, and rows for them, built without network or files."""
 
+import json
+import random
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -71,6 +73,7 @@ PADDED: dict[str, dict[str, object]] = {
     "qwen3_next": {"head_dim": 8, "layer_types": ["linear_attention", "full_attention"], **_EXPERTS},
 }
 _KEEP_OWN_SIZES = {"gpt2"}
+_WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
 def tiny_model(architecture: str = "llama", *, seed: int = 0, **changes: object) -> PreTrainedModel:
@@ -120,3 +123,19 @@ def rows_of(
         replace(row, degraded=tuple(r[: max(1, len(r) - m)] for r in row.responses for m in range(1, degraded + 1)))
         for row in rows
     ]
+
+
+def write_pairs(file: Path, **columns: float) -> Path:
+    """Twelve pairs as a user's file holds them."""
+    draw = random.Random(0)
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"What of number {i}?"}],
+            "chosen": [{"role": "assistant", "content": " ".join(draw.choices(_WORDS, k=5))}],
+            "rejected": [{"role": "assistant", "content": " ".join(draw.choices(_WORDS, k=6))}],
+            **columns,
+        }
+        for i in range(12)
+    ]
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file

@@ -7,9 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.test_session import QUICK, model, pairs
+from tests.test_session import QUICK
 from tests.tiny import tiny_directory
-from tests.train.test_checkpoint import SHAPES, plan, player
+from tests.train.test_checkpoint import plan, player
 from truenorth import align
 from truenorth.errors import ModelError, SettingsError
 from truenorth.methods import describe, load, override, recipe
@@ -21,8 +21,6 @@ from truenorth.optim.update import AdamW
 from truenorth.train import checkpoint
 from truenorth.train.checkpoint import Progress
 from truenorth.train.loop import train
-
-__all__ = ["SHAPES", "model", "pairs"]
 
 NAMES = ["ondare", "onties"]
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.scored import scored
-from tests.test_session import QUICK, model, pairs
+from tests.test_session import QUICK
 from tests.tiny import tiny_directory
 from truenorth import align
 from truenorth.errors import ModelError, SettingsError
@@ -16,8 +16,6 @@ from truenorth.methods.dpo import DPO
 from truenorth.methods.salsa import SALSA
 from truenorth.models.references import Soup
 from truenorth.train.run_directory import RunDirectory
-
-__all__ = ["model", "pairs"]  # fixtures
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from tests.scored import scored
-from tests.test_session import QUICK, model, pairs
+from tests.test_session import QUICK
 from truenorth import align, job, score
 from truenorth.errors import CheckpointError
 from truenorth.methods import override, recipe
@@ -19,7 +19,6 @@ from truenorth.models.load import load_model, load_tokenizer
 from truenorth.models.references import Moving
 from truenorth.train.loop import train
 
-__all__ = ["model", "pairs"]  # fixtures
 both = pytest.mark.parametrize("lora", [None, {"rank": 2}], ids=["full", "lora"])
 
 
