@@ -8,6 +8,7 @@ from .errors import SettingsError
 from .settings import Settings, setting
 
 Baseline = Literal["average", "plain_sum", "routing", "sequential", "joint", "replay"]
+Region = Literal["box", "simplex"]
 
 
 class Domains(Settings):
@@ -23,7 +24,7 @@ class Domains(Settings):
         None, "names of the domains in the order of training; none: as they come", source="ours"
     )
     memory: int = setting(64, "rows of each domain that are kept to fit the ratios by", source="ours", ge=1)
-    within: Literal["box", "simplex"] | None = setting(
+    within: Region | None = setting(
         None, "where fitted ratios lie: each in [0, 1], or their sum 1 too; none: box", source="ours"
     )
     fit: Literal["grid", "gradient"] | None = setting(
@@ -55,6 +56,11 @@ class Domains(Settings):
             if len(set(given)) < len(given):
                 raise SettingsError(f"domains.{name} names one twice: {', '.join(given)}.")
         return self
+
+    @property
+    def region(self) -> Region:
+        """Where ratios lie, if they are fitted."""
+        return self.within or "box"
 
     def check_count(self, count: int) -> None:
         """Raise SettingsError where there are not as many domains as these settings are for."""

@@ -32,7 +32,7 @@ def fitted(asked: Domains, scorer: Scorer, memories: Sequence[Scored]) -> Ratios
         assert count == 2, "a run refuses a grid for more than two domains"
         best = on_grid(lambda ratios: _loss(scorer, memories, ratios))
     best = replace(best, at_ones=_loss(scorer, memories, [1.0] * count))
-    return best if asked.within == "simplex" else in_box(uphill, best)
+    return best if asked.region == "simplex" else in_box(uphill, best)
 
 
 def on_grid(loss: Callable[[Sequence[float]], float]) -> Ratios:

@@ -132,7 +132,7 @@ class _Sequence:
         if left and fit.loss is not None and fit.at_equal is not None:
             self.watch.said(
                 f"The fit all but leaves {', '.join(left)} out, for a loss on memory of {fit.loss:.5f} in place of "
-                f"{fit.at_equal:.5f} with equal ratios. {WHY_LEFT_OUT[self.plan.asked.within or 'box']}"
+                f"{fit.at_equal:.5f} with equal ratios. {WHY_LEFT_OUT[self.plan.asked.region]}"
             )
         self.watch.stage("measuring every domain")
         nothing, ways = [0.0] * count, self.plan.asked.baselines
@@ -180,7 +180,7 @@ class _Sequence:
             {way: own for way, own in ways.items() if own},
             {name: len(found.rows) for name, found in self.plan.held_out.items()},
             small,
-            None if self.plan.asked.ratios else self.plan.asked.within or "box",
+            None if self.plan.asked.ratios else self.plan.asked.region,
         )
 
     def _gauge(self, adapters: Sequence[Path]) -> Gauge:
