@@ -19,7 +19,8 @@ from truenorth import align
 from truenorth.chase import Chase
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
-from truenorth.feeds import feed
+from truenorth.evaluate.artifacts import read_metrics
+from truenorth.feeds import feed, hindsight
 from truenorth.feeds.arriving import came_since, suited
 from truenorth.job import start
 from truenorth.methods import recipe
@@ -168,6 +169,21 @@ def test_the_regret_of_two_modules_follows_the_one_in_the_fast_role(model: str, 
     assert found["online"] == shared
     fixed = {snapshot["step"]: snapshot["loss"] for snapshot in found["snapshots"]}
     assert [fixed[step][step] for step in range(6)] == shared  # met before it was trained on
+
+
+def test_without_a_record_of_who_was_fast_no_regret_is_guessed(
+    model: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forgetful(log: Path) -> list[dict[str, Any]]:
+        lines = [dict(line) for line in read_metrics(log)]
+        del lines[1]["chase/fast"]
+        return lines
+
+    monkeypatch.setattr(hindsight, "read_metrics", forgetful)
+    done = align(fast("ofs_dpo"), model=model, stream=stream(pairs), out=tmp_path / "run", max_steps=3, **QUICK)
+    assert any("does not say which module was in the fast role in step 2" in note for note in done.summary["notes"])
+    assert not (tmp_path / "run" / "regret.json").exists()
+    assert done.report is not None  # the run is whole without it
 
 
 def test_a_run_says_why_it_waits_for_no_more_rows(model: str, pairs: str, tmp_path: Path) -> None:

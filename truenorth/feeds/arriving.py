@@ -28,6 +28,7 @@ from ..recipe import Recipe
 from ..run import Run
 from ..session import Session
 from ..train import checkpoint
+from ..train.checkpoint import Progress
 from ..train.loop import Outcome, Plan
 from ..train.run_directory import RunDirectory
 from ..train.snapshots import Snapshots
@@ -165,19 +166,14 @@ class Arriving(Feed):
 
     def closed(self, outcome: Outcome, watch: Watch) -> list[str]:
         """Writes the account of all rows, and the regret. Says why no more rows are waited for."""
-        directory, taken = self.ready.directory, outcome.progress.step
-        directory.write("account.json", self.rows.to_dict())
+        self.ready.directory.write("account.json", self.rows.to_dict())
         watch.said(why := self._why_over(outcome))
-        note = self._no_regret(taken)
-        if note is None:
-            watch.stage("scoring snapshots for the regret; Ctrl-C leaves it out")
-            scored = steps_scored(taken, self.stream.regret_steps, seed=self.ready.run.seed)
-            log, fast = directory.file("metrics.jsonl"), outcome.progress.chase.fast
-            found = hindsight_of(self._session, self._snapshots, self._copy.rows_of(scored), log, now=(taken, fast))
-            directory.write("regret.json", found.to_dict())
-            note = found.sentence()
-        watch.said(note)
-        return [why, note]
+        try:
+            regret = self._regret(outcome.progress, watch)
+        except DataError as missing:
+            regret = f"No regret was estimated: {missing}"
+        watch.said(regret)
+        return [why, regret]
 
     def _why_over(self, outcome: Outcome) -> str:
         """Why the run takes no more steps, in words."""
@@ -192,14 +188,19 @@ class Arriving(Feed):
         """Keep a snapshot after `step` steps, if it is time."""
         self._snapshots.take(step, self._session.players)
 
-    def _no_regret(self, taken: int) -> str | None:
-        """Why there is no regret to estimate, if there is none."""
-        recipe = self.ready.recipe
+    def _regret(self, progress: Progress, watch: Watch) -> str:
+        """The regret in words, or why there is none to estimate. Raises DataError as `hindsight_of` does."""
+        recipe, directory, taken = self.ready.recipe, self.ready.directory, progress.step
         if any(isinstance(reference, Moving) for reference in recipe.references.values()):
             return "No regret was estimated: the reference moved, and with it the losses of a fixed module."
         if not self.stream.snapshots or not taken:
             return "No regret was estimated: there are no snapshots."
-        return None
+        watch.stage("scoring snapshots for the regret; Ctrl-C leaves it out")
+        met = self._copy.rows_of(steps_scored(taken, self.stream.regret_steps, seed=self.ready.run.seed))
+        log, now = directory.file("metrics.jsonl"), (taken, progress.chase.fast)
+        found = hindsight_of(self._session, self._snapshots, met, log, now=now)
+        directory.write("regret.json", found.to_dict())
+        return found.sentence()
 
     def settings(self) -> DataSettings:
         """The run's, with room in the model's context: a row that does not fit cannot be refused before it comes."""

@@ -10,6 +10,7 @@ from ..data.options import DataSettings
 from ..data.stream import Copied, Lines, StreamedRows
 from ..data.stream_steps import StreamSteps, unheard
 from ..data.tokens import TokenizedRows
+from ..errors import DataError
 from ..evaluate.artifacts import Record, read_metrics
 from ..evaluate.preferences import each_held_out
 from ..evaluate.regret import Hindsight
@@ -72,13 +73,14 @@ def hindsight_of(
 
     `log` is the run's metrics.jsonl, which has the losses of the rows when they came; `now` the steps taken, and who
     is in the fast role after them. Of two modules that chase each other the one in the fast role counts, by the loss
-    that both share: it does not depend on the other one, as that which they are trained on does.
+    that both share: it does not depend on the other one, as that which they are trained on does. Raises DataError
+    where the log does not say which one that was.
     """
     lines, (taken, fast_now) = read_metrics(log), now
     name = "loss" if len(session.players) == 1 else BASE
-    fast = {step: int(value) for step, value in _values(lines, "chase/fast").items()}  # in the role in that step
+    fast = dict.fromkeys(range(1, taken + 1), 0) if len(session.players) == 1 else _fast_in(lines, taken)
     losses_met = [_values(lines, of) for of in by_player([{name: 0.0}] * len(session.players))]
-    online = {step: losses_met[fast.get(step, 0)][step] for step in losses_met[0]}
+    online = {step: losses_met[fast[step]][step] for step in losses_met[0]}
     scored = [step for step in met if step in online]
 
     def losses(place: int) -> list[float]:
@@ -92,9 +94,20 @@ def hindsight_of(
     for step in snapshots.steps():
         if step < taken:
             with held_as(session.players, snapshots.read(step)):
-                fixed[step] = losses(fast.get(step + 1, 0))
+                fixed[step] = losses(fast[step + 1])
     fixed[taken] = losses(fast_now)
     return Hindsight(scored, [online[step] for step in scored], fixed, taken=taken)
+
+
+def _fast_in(lines: Sequence[Record], taken: int) -> Mapping[int, int]:
+    """Which module was in the fast role in each step, 1-based. Raises DataError where one is missing."""
+    fast = {step: int(value) for step, value in _values(lines, "chase/fast").items()}
+    if missing := set(range(1, taken + 1)) - fast.keys():
+        raise DataError(
+            f"metrics.jsonl does not say which module was in the fast role in step {min(missing):,} (chase/fast), and "
+            "the regret is that of the fast one."
+        )
+    return fast
 
 
 def _values(lines: Sequence[Record], name: str) -> dict[int, float]:
