@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from truenorth.data.arrivals import Arrivals, check_place
+from truenorth.data.arrivals import Arrivals, check_place, lines_since
 from truenorth.errors import DataError
 
 Opened = Callable[..., Arrivals]
@@ -77,9 +77,9 @@ def test_a_half_written_line_is_waited_for(followed: Opened, tmp_path: Path) -> 
 
 
 def test_a_file_ends_when_no_line_came_for_the_idle_time(followed: Opened, tmp_path: Path) -> None:
-    (tmp_path / "rows.jsonl").write_bytes(b"one\ntwo")  # its last line without a line break
+    (tmp_path / "rows.jsonl").write_bytes(b"1\n2")  # its last line without a line break
     began, arrivals = time.monotonic(), followed(idle=0.3)
-    assert all_lines(arrivals) == [b"one\n", b"two\n"]
+    assert all_lines(arrivals) == [b"1\n", b"2\n"]
     assert time.monotonic() - began >= 0.3
     assert arrivals.ended
 
@@ -89,6 +89,31 @@ def test_who_stops_gets_no_line_and_the_stream_has_not_ended(followed: Opened, t
     arrivals = followed(idle=None)
     assert arrivals.line(lambda: True) is None
     assert not arrivals.ended
+
+
+@pytest.mark.parametrize("written", [0, 1, 7, 13, 14])
+@pytest.mark.parametrize("piping", [False, True])
+def test_a_line_that_is_half_written_in_the_end_is_left_unread_and_told(
+    piping: bool, written: int, followed: Opened, piped: Callable[[bytes], None], tmp_path: Path
+) -> None:
+    first, last = b'{"a": 1}\n', b'{"b": "\xe2\x82\xac 2"}'  # three of its 14 bytes are one letter
+    (tmp_path / "rows.jsonl").write_bytes(first + last[:written])
+    if piping:
+        piped(first + last[:written])
+    arrivals = followed(path="-" if piping else "")
+    assert all_lines(arrivals) == [first] + [last + b"\n"] * (written == len(last))
+    told = f"the last line is not finished: its {written} bytes are left unread"
+    assert (told in arrivals.end) == (0 < written < len(last))
+
+
+def test_a_line_that_was_left_unread_has_come_since_once_it_is_whole(followed: Opened, tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+    file.write_bytes(b'{"a": 1}\n{"b"')
+    arrivals = followed()
+    assert len(all_lines(arrivals)) == 1
+    assert lines_since(str(file), arrivals.copy, taken=1) == (1, 0)
+    append(file, b": 2}\n")
+    assert lines_since(str(file), arrivals.copy, taken=1) == (1, 1)
 
 
 @pytest.mark.parametrize("cut", range(8))
@@ -128,16 +153,16 @@ def test_a_file_that_is_another_one_now_is_refused(followed: Opened, tmp_path: P
         followed()
 
 
-@pytest.mark.parametrize("again", [b"one\ntwo\nthree\n", b"three\n", b"one\ntwo\nthree", b"three"])
+@pytest.mark.parametrize("again", [b"1\n2\n3\n", b"3\n", b"1\n2\n3", b"3"])
 def test_standard_input_may_come_again_from_its_beginning_or_go_on(
     again: bytes, followed: Opened, piped: Callable[[bytes], None]
 ) -> None:
-    piped(b"one\ntwo\n")
+    piped(b"1\n2\n")
     first, said = followed(path="-"), list[str]()
-    assert [first.line(never), first.line(never)] == [b"one\n", b"two\n"]  # killed before the pipe closed
+    assert [first.line(never), first.line(never)] == [b"1\n", b"2\n"]  # killed before the pipe closed
     piped(again)
-    assert all_lines(followed(path="-", said=said.append)) == [b"one\n", b"two\n", b"three\n"]
-    assert len(said) == again.startswith(b"one")
+    assert all_lines(followed(path="-", said=said.append)) == [b"1\n", b"2\n", b"3\n"]
+    assert len(said) == again.startswith(b"1")
 
 
 @pytest.mark.parametrize("more", [b"one\nthree\n", b"one\n"])

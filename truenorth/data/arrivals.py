@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DataError
-from .files import missing
+from .files import missing, unfinished
 
 STANDARD_INPUT = "-"
 POLL = 0.2  # seconds from one look at a source, and at who wants to stop, to the next
@@ -199,21 +199,27 @@ class Arrivals:
         return False
 
     def _finish(self) -> bool:
-        """The source has ended: a last line without a line break is one too. Whether there was one."""
+        """The source has ended: a last line without a line break is one too, if it is whole. Whether any was left."""
         if self._in_question and 0 < self._resent < self._size - 1:  # less than the copy: rows that begin alike
             self._half = self._of_copy(0, self._resent) + self._half
         assert self._source is not None, "there was one"
         why = self._source.end
         self._source.close()
-        self._source, last = None, self._half
-        if last:
-            self._keep(last.removesuffix(b"\n") + b"\n")
+        self._source = None
+        whole, line_break, last = self._half.rpartition(b"\n")
+        lines = whole + line_break
+        if unfinished(last):
+            why += f", and the last line is not finished: its {len(last):,} bytes are left unread"
+        elif last:
+            lines += last + b"\n"
+        if lines:
+            self._keep(lines)
         if self._size:  # of a stream without a line nothing is settled: it may be waited for again
             with self._end.open("w", encoding="utf-8") as mark:
                 mark.write(why)
                 mark.flush()
                 os.fsync(mark.fileno())
-        return bool(last)
+        return bool(lines)
 
     def _new(self, data: bytes) -> bytes:
         """What of `data` the copy does not hold: standard input may come from its beginning again after a kill.
@@ -245,13 +251,14 @@ class Arrivals:
 def lines_since(path: str, copy: Path, *, taken: int) -> tuple[int, int]:
     """The number of the line that holds the last of the `taken` rows of a file, and how many lines follow it by now.
 
-    (0, 0) where that cannot be known: standard input, a file that is gone or was changed. Blank lines are no rows.
+    (0, 0) where that cannot be known: standard input, a file that is gone or was changed. Blank lines are no rows,
+    and neither is one that is half written.
     """
     file = Path(path)
     if path == STANDARD_INPUT or not file.is_file() or not copy.is_file() or not _begins_with(file, copy):
         return 0, 0
     with file.open("rb") as data:
-        rows = [number for number, line in enumerate(data, 1) if line.strip()]
+        rows = [number for number, line in enumerate(data, 1) if line.strip() and not unfinished(line)]
     return (rows[taken - 1] if 0 < taken <= len(rows) else 0), max(0, len(rows) - taken)
 
 

@@ -170,6 +170,21 @@ def json_lines(file: str, lines: Iterable[tuple[int, str]]) -> Iterator[RawRow]:
             yield _record(file, number, value)
 
 
+def unfinished(line: bytes) -> bool:
+    """Whether a line is half written: it has no line break, and its JSON is cut.
+
+    >>> unfinished(b'{"prompt": "2 +'), unfinished(b'{"prompt": "2 + 2"}'), unfinished(b'{"prompt": "2 +\\n')
+    (True, False, False)
+    """
+    if line.endswith(b"\n") or not line.strip():
+        return False
+    try:
+        json.loads(line)
+    except ValueError:
+        return True
+    return False
+
+
 def _json(file: Path) -> Iterator[RawRow]:
     """A list of objects, an object that holds one such list, or JSON lines under a wrong ending."""
     with open_text(file) as text:

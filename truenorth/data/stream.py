@@ -16,7 +16,7 @@ from .chat import Encoder
 from .checking import layout_for, too_many
 from .checks import hashes_of, problems_of
 from .comparisons import Comparison
-from .files import RawRow, json_lines
+from .files import RawRow, json_lines, unfinished
 from .layouts import Layout, columns_of_texts
 from .options import DataSettings
 from .parts import Part
@@ -47,7 +47,7 @@ class Lines(Protocol):
 
 
 class Copied:
-    """The lines that a stream's copy holds now."""
+    """The lines that a stream's copy, or its file, holds now. One that is half written at its end is none yet."""
 
     ended = True
 
@@ -56,7 +56,8 @@ class Copied:
 
     def line(self, stopped: Stopped) -> bytes | None:
         del stopped
-        return self._lines.readline() or None
+        line = self._lines.readline()
+        return None if unfinished(line) else line or None
 
     def close(self) -> None:
         self._lines.close()
