@@ -13,7 +13,7 @@ from drawn import SFT
 from truenorth.chased import settled
 from truenorth.data.prepare import prepare
 from truenorth.evaluate.progress import Silent
-from truenorth.feeds.feed import steps_of
+from truenorth.feeds.stored import steps_of
 from truenorth.files import write_json
 from truenorth.job import data_settings
 from truenorth.models.load import load_tokenizer

@@ -20,7 +20,7 @@ from truenorth.chase import Chase
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.evaluate.artifacts import read_metrics
-from truenorth.feeds import feed, hindsight
+from truenorth.feeds import hindsight, stored
 from truenorth.feeds.arriving import came_since, suited
 from truenorth.job import start
 from truenorth.methods import recipe
@@ -73,7 +73,7 @@ def test_a_stream_trains_as_a_file_in_the_same_order_to_the_bit(
         orders.append([place for step in range(steps.count) for place in steps.indices(step)])
         return steps
 
-    monkeypatch.setattr(feed, "Steps", noted)
+    monkeypatch.setattr(stored, "Steps", noted)
     align(fast(), model=model, data=str(file), out=tmp_path / "whole", **QUICK)
     coming = written([rows[place] for place in orders[0]], tmp_path / "coming.jsonl")
     align(fast(), model=model, stream=stream(coming), out=tmp_path / "stream", **QUICK)

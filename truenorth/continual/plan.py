@@ -9,7 +9,7 @@ from ..data.prepare import Prepared, prepare
 from ..domains import Domains
 from ..errors import DataError, SettingsError
 from ..evaluate.progress import Watch
-from ..feeds.feed import steps_of
+from ..feeds.stored import steps_of
 from ..job import data_settings
 from ..methods.ofs_dpo import FastSlow
 from ..models.load import context_of, load_tokenizer

@@ -1,7 +1,7 @@
 """Feeds: where the rows of a run come from, and when; a file for each way.
 
-`feed` files, all there before the first step, and what all ways have in common; `played` rounds of self-play; `dealt`
-clients of federated rounds; `arriving` a stream.
+`feed` what all ways have in common; `stored` files, all there before the first step; `played` rounds of self-play;
+`dealt` clients of federated rounds; `arriving` a stream.
 """
 
 from ..recipe import Recipe
@@ -11,6 +11,7 @@ from .arriving import Arriving
 from .dealt import Dealt
 from .feed import Feed, Ready
 from .played import Played
+from .stored import Stored
 
 
 def check(recipe: Recipe, run: Run) -> None:
@@ -22,12 +23,12 @@ def check(recipe: Recipe, run: Run) -> None:
 def feed_of(ready: Ready) -> Feed:
     """The feed of a run. Raises DataError or SettingsError where its rows cannot be trained on so."""
     if ready.run.stream is not None:
-        return Arriving(ready)
+        return Arriving.of(ready)
     if ready.recipe.schedule is not None:
         return Played.of(ready)
     if ready.recipe.clients is not None:
         return Dealt.of(ready)
-    return Feed.of(ready)
+    return Stored.of(ready)
 
 
-__all__ = ["Arriving", "Dealt", "Feed", "Played", "Ready", "check", "feed_of"]
+__all__ = ["Arriving", "Dealt", "Feed", "Played", "Ready", "Stored", "check", "feed_of"]

@@ -7,7 +7,7 @@ from collections.abc import Generator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -115,11 +115,16 @@ def _refuse_what_needs_a_length(recipe: Recipe) -> None:
 
 
 class Arriving(Feed):
-    """A stream, whose `rows` and `steps` are those of its first step once it is opened."""
+    """A stream. It has no rows before it is opened, and then those of its first step."""
 
     def __init__(self, ready: Ready) -> None:
+        super().__init__(ready)
         assert ready.run.stream is not None, "a run with a stream"
-        self.ready, self.rows, self.stream = ready, NOTHING_YET, ready.run.stream
+        self.rows, self.stream = NOTHING_YET, ready.run.stream
+
+    @classmethod
+    def of(cls, ready: Ready) -> Self:
+        return cls(ready)
 
     @contextmanager
     def opened(self, watch: Watch) -> Generator[None]:

@@ -38,8 +38,8 @@ class Dealt(Feed):
     """Rows of files, each a client's."""
 
     def __init__(self, ready: Ready, rows: Prepared, steps: ClientSteps) -> None:
-        super().__init__(ready, rows, steps)
-        self.rounds = steps
+        super().__init__(ready)
+        self.rows, self.steps, self.rounds = rows, steps, steps
 
     @classmethod
     def of(cls, ready: Ready) -> Self:

@@ -1,5 +1,6 @@
 """What a run is fed with: its rows, the steps through them, and what becomes of them besides."""
 
+import abc
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -7,10 +8,9 @@ from typing import Any, Self
 
 from transformers import PreTrainedTokenizerBase
 
-from ..data.loader import PlannedSteps, Steps
+from ..data.loader import PlannedSteps
 from ..data.options import DataSettings
 from ..data.prepare import Prepared
-from ..data.tokens import TokenizedRows
 from ..evaluate.progress import Watch
 from ..models.sharding import Sharding
 from ..recipe import Recipe
@@ -35,24 +35,23 @@ class Ready:
     sharding: Sharding
 
 
-class Feed:
-    """The rows of a run and the steps through them: here those of files, all there before the first step.
+class Feed(abc.ABC):
+    """The rows of a run and the steps through them, whichever way they come.
 
-    Others override what differs with them. The methods are called once each, in the order in which they stand.
+    The methods are called once each, in the order in which they stand. What they do here holds for rows that are all
+    there before the first step; each way overrides what differs with it.
     """
 
     rows: Prepared  # to train on; in rounds as large as theirs will be, of a stream those of the first step
-    steps: PlannedSteps  # through `rows`
+    steps: PlannedSteps  # through `rows`; of a stream once it is opened
 
-    def __init__(self, ready: Ready, rows: Prepared, steps: PlannedSteps) -> None:
-        self.ready, self.rows, self.steps = ready, rows, steps
+    def __init__(self, ready: Ready) -> None:
+        self.ready = ready
 
     @classmethod
+    @abc.abstractmethod
     def of(cls, ready: Ready) -> Self:
-        """The rows that are given. Raises DataError where their shares take none."""
-        run, rows = ready.run, ready.given
-        assert rows is not None, "a run refuses a method without rows"
-        return cls(ready, rows, steps_of(run, rows.rows))
+        """The feed of a run. Raises DataError or SettingsError where its rows cannot be trained on so."""
 
     def records(self) -> Mapping[str, Any]:
         """What is written of the rows into the run directory, by the names of files."""
@@ -91,8 +90,3 @@ class Feed:
         """What there is to say of the rows in the end, or where the run was interrupted."""
         del outcome, watch
         return []
-
-
-def steps_of(run: Run, rows: TokenizedRows) -> Steps:
-    """The steps of a run through rows that are all there. Raises DataError where their shares take none."""
-    return Steps(rows, run.batch_size, seed=run.seed, epochs=run.epochs, max_steps=run.max_steps)

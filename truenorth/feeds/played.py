@@ -51,6 +51,7 @@ class Played(Feed):
     """
 
     def __init__(self, ready: Ready, contents: Contents, rows: Prepared) -> None:
+        super().__init__(ready)
         recipe, run = ready.recipe, ready.run
         assert recipe.schedule is not None, "a recipe with rounds"
         schedule, objective, self.contents = recipe.schedule, recipe.objective, contents
@@ -61,9 +62,8 @@ class Played(Feed):
         made = rows_per_prompt(compared, self.pairing) if selection is None else selection.rows_per_prompt(schedule.k)
         self.most = math.ceil(self.count * made)  # rows of a round, if every prompt gives its own
         self.per_round = steps_of_round(schedule, self.most, batch_size=run.batch_size)
-        super().__init__(
-            ready, rows, Steps(rows.rows, run.batch_size, seed=run.seed, max_steps=schedule.rounds * self.per_round)
-        )
+        whole = schedule.rounds * self.per_round
+        self.rows, self.steps = rows, Steps(rows.rows, run.batch_size, seed=run.seed, max_steps=whole)
 
     @classmethod
     def of(cls, ready: Ready) -> Self:
