@@ -7,7 +7,7 @@ import pytest
 
 from tests.synthetic_run import STEPS, Metrics, healthy, ill
 from truenorth.train.diagnosis import diagnose
-from truenorth.train.evidence import Finding
+from truenorth.train.evidence import Evidence, Finding
 
 Change = Callable[[Metrics, float], Metrics]  # a record and how much of the run is done, in [0, 1]
 
@@ -35,7 +35,7 @@ def changed(change: Change, steps: int = STEPS) -> list[Finding]:
     records = healthy(steps)
     for record in records:
         record |= change(record, float(record["step"]) / steps)
-    return diagnose(records, beta=0.1, max_grad_norm=1.0)
+    return diagnose(Evidence(records, beta=0.1, max_grad_norm=1.0))
 
 
 def found(findings: list[Finding], title: str) -> Finding:
@@ -49,28 +49,28 @@ def value(record: Metrics, name: str) -> float:
 @pytest.mark.parametrize("seed", range(8))
 @pytest.mark.parametrize("steps", [30, 120, 600])
 def test_a_healthy_run_has_only_good_findings(seed: int, steps: int) -> None:
-    findings = diagnose(healthy(steps, seed=seed), beta=0.1, max_grad_norm=1.0)
+    findings = diagnose(Evidence(healthy(steps, seed=seed), beta=0.1, max_grad_norm=1.0))
     assert {finding.level for finding in findings} == {"good"}
 
 
 def test_a_healthy_run_of_single_responses_has_only_good_findings() -> None:
     pairs = ("rejected", "margins", "accuracies", "kl/", "rewards/")
     records = [{k: v for k, v in r.items() if not any(p in k for p in pairs)} for r in healthy()]
-    assert {finding.level for finding in diagnose(records, beta=None)} == {"good"}
+    assert {finding.level for finding in diagnose(Evidence(records, beta=None))} == {"good"}
 
 
 def test_a_few_steps_are_too_few_to_judge() -> None:
-    findings = diagnose([r for r in healthy() if float(r["step"]) < 6], beta=0.1)
+    findings = diagnose(Evidence([r for r in healthy() if float(r["step"]) < 6], beta=0.1))
     assert [finding.title for finding in findings] == ["Too short to judge"]
 
 
 def test_findings_come_problems_first() -> None:
-    levels = [finding.level for finding in diagnose(ill(), beta=0.1)]
+    levels = [finding.level for finding in diagnose(Evidence(ill(), beta=0.1))]
     assert levels == sorted(levels, key=("problem", "watch", "good").index)
 
 
 def test_every_finding_that_is_not_good_names_a_setting() -> None:
-    assert all(finding.setting for finding in diagnose(ill(), beta=0.1) if finding.level != "good")
+    assert all(finding.setting for finding in diagnose(Evidence(ill(), beta=0.1)) if finding.level != "good")
 
 
 def test_a_small_fall_of_the_chosen_is_good_and_said_to_be_usual() -> None:
@@ -99,8 +99,8 @@ def test_a_fall_of_both_responses_is_said_to_be_one() -> None:
 
 def test_displacement_doubles_beta_only_where_the_method_has_one() -> None:
     records = ill()
-    with_beta = found(diagnose(records, beta=0.1), "Chosen and rejected fall together").setting
-    without = found(diagnose(records, beta=None), "Chosen and rejected fall together").setting
+    with_beta = found(diagnose(Evidence(records, beta=0.1)), "Chosen and rejected fall together").setting
+    without = found(diagnose(Evidence(records, beta=None)), "Chosen and rejected fall together").setting
     assert ("beta=0.2" in with_beta, "beta" in without) == (True, False)
 
 
@@ -115,7 +115,7 @@ def test_a_large_drift_counts_where_no_kl_was_sampled_even_if_negative() -> None
     records = [{k: v for k, v in r.items() if k != "kl/sampled"} for r in healthy()]
     for record in records:
         record["kl/initial"] = -0.75 * value(record, "step")
-    findings = diagnose(records, beta=0.1)
+    findings = diagnose(Evidence(records, beta=0.1))
     assert "below the reference" in found(findings, "Far from the reference").sentence
 
 
@@ -132,8 +132,8 @@ def test_a_large_drift_counts_where_no_kl_was_sampled_even_if_negative() -> None
 )
 def test_a_policy_near_a_reference_that_follows_it_is_not_judged_by_it(near: Metrics, title: str) -> None:
     records = [record | near for record in healthy()]
-    assert title in {finding.title for finding in diagnose(records, beta=0.1)}
-    moving = diagnose(records, beta=0.1, moving=True)
+    assert title in {finding.title for finding in diagnose(Evidence(records, beta=0.1))}
+    moving = diagnose(Evidence(records, beta=0.1), moving=True)
     assert title not in {finding.title for finding in moving}
     assert {finding.level for finding in moving} == {"good"}
 
@@ -194,7 +194,7 @@ def test_accuracy_whose_interval_holds_a_half_is_at_chance() -> None:
 
 def test_training_accuracy_is_judged_where_nothing_was_held_out() -> None:
     records = [r for r in healthy() if r["split"] == "train"]
-    assert "training pairs" in found(diagnose(records, beta=0.1), "Better than chance").sentence
+    assert "training pairs" in found(diagnose(Evidence(records, beta=0.1)), "Better than chance").sentence
 
 
 @pytest.mark.parametrize(("accuracy", "level"), [(0.86, "watch"), (0.97, "problem")])
@@ -224,6 +224,16 @@ def test_a_run_in_rounds_is_not_told_to_set_what_rounds_refuse() -> None:
         assert "--rounds" in advice
         assert "--max-steps" not in advice
         assert "--epochs" not in advice
+
+
+@pytest.mark.parametrize("records", [ill(), ill(6), [dict(r, loss=0.7) for r in healthy()]])
+def test_a_stream_is_not_told_to_set_its_epochs(records: list[Metrics]) -> None:
+    said, of_a_stream = (
+        " ".join(finding.setting for finding in diagnose(Evidence(records, beta=0.1, stream=stream)))
+        for stream in (False, True)
+    )
+    assert "--epochs" in said
+    assert "--epochs" not in of_a_stream
 
 
 @pytest.mark.parametrize(

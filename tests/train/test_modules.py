@@ -4,7 +4,7 @@ import pytest
 
 from tests.synthetic_run import Metrics, healthy, ill
 from truenorth.train.diagnosis import diagnose
-from truenorth.train.evidence import Finding
+from truenorth.train.evidence import Evidence, Finding
 from truenorth.train.modules import SECOND, by_module, exchanged, together
 
 GOOD = Finding("good", "Lengths are steady", "30 tokens.")
@@ -34,13 +34,13 @@ def test_one_module_is_as_it_was():
 def test_what_is_ill_is_found_in_whichever_module_it_is(of: int):
     modules = [healthy(60), healthy(60)]
     modules[of] = ill(60)
-    titles = {f.title for f in diagnose(both(*modules), beta=0.1) if f.level == "problem"}
-    alone = {f.title for f in diagnose(ill(60), beta=0.1) if f.level == "problem"}
+    titles = {f.title for f in diagnose(Evidence(both(*modules), beta=0.1)) if f.level == "problem"}
+    alone = {f.title for f in diagnose(Evidence(ill(60), beta=0.1)) if f.level == "problem"}
     assert titles == {f"{title} ({('first', 'second')[of]} module)" for title in alone}
 
 
 def test_two_modules_that_are_one_are_told_of_as_one():
-    assert diagnose(both(ill(60), ill(60)), beta=0.1) == diagnose(ill(60), beta=0.1)
+    assert diagnose(Evidence(both(ill(60), ill(60)), beta=0.1)) == diagnose(Evidence(ill(60), beta=0.1))
 
 
 def test_findings_alike_in_kind_are_one_with_both_numbers():

@@ -6,7 +6,7 @@ import pytest
 
 from tests.synthetic_run import healthy
 from truenorth.train.diagnosis import diagnose
-from truenorth.train.evidence import Finding
+from truenorth.train.evidence import Evidence, Finding
 from truenorth.train.rounding import Rounding
 
 FINE = Rounding("bfloat16", 16, margin=0.3, difference=2e-3, changed=0, right=0.9, right_in_float32=0.9)
@@ -14,7 +14,7 @@ LOST = replace(FINE, margin=1.1e-3, difference=4.2e-3, changed=8, right=0.46, ri
 
 
 def found(rounding: Rounding | None, steps: int = 30) -> list[Finding]:
-    return diagnose(healthy(steps), beta=0.1, max_grad_norm=1.0, rounding=rounding)
+    return diagnose(Evidence(healthy(steps), beta=0.1, max_grad_norm=1.0), rounding=rounding)
 
 
 def test_it_says_what_was_measured_and_what_to_do():
@@ -48,5 +48,5 @@ def test_accuracies_that_are_rounding_are_not_judged():
 
 def test_it_is_said_of_a_run_too_short_to_judge():
     records = [record for record in healthy() if float(record["step"]) < 6]
-    titles = [finding.title for finding in diagnose(records, beta=0.1, rounding=LOST)]
+    titles = [finding.title for finding in diagnose(Evidence(records, beta=0.1), rounding=LOST)]
     assert titles == ["Margins are within bfloat16's rounding", "Too short to judge"]

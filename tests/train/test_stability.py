@@ -4,7 +4,7 @@ import pytest
 
 from tests.synthetic_run import Metrics, healthy
 from truenorth.train.diagnosis import diagnose
-from truenorth.train.evidence import Finding
+from truenorth.train.evidence import Evidence, Finding
 
 
 def diagnosed(name: str, values: dict[int, float]) -> list[Finding]:
@@ -13,7 +13,7 @@ def diagnosed(name: str, values: dict[int, float]) -> list[Finding]:
     for record in records:
         if record["split"] == "train" and int(float(record["step"])) in values:
             record[name] = values[int(float(record["step"]))]
-    return diagnose(records, beta=0.1, max_grad_norm=1.0)
+    return diagnose(Evidence(records, beta=0.1, max_grad_norm=1.0))
 
 
 def levels(findings: list[Finding]) -> dict[str, str]:
@@ -45,7 +45,7 @@ def test_jumps_with_bursts_of_the_gradient_are_a_problem() -> None:
     for record in records:
         if record["split"] == "train" and record["step"] in (30, 60, 90):
             record |= {"loss": 5.0, "grad_norm": 80.0}
-    finding = next(f for f in diagnose(records, beta=0.1) if f.title == "Learning rate too high")
+    finding = next(f for f in diagnose(Evidence(records, beta=0.1)) if f.title == "Learning rate too high")
     assert finding.level == "problem"
     assert "--learning-rate" in finding.setting
 
@@ -68,6 +68,6 @@ def test_a_policy_that_did_not_move_gives_one_finding_not_two() -> None:
     records: list[Metrics] = healthy()
     for record in records:
         record |= {"loss": math.log(2), "kl/sampled": 0.0}
-    titles = levels(diagnose(records, beta=0.1))
+    titles = levels(diagnose(Evidence(records, beta=0.1)))
     assert "The policy has hardly moved" in titles
     assert "The loss does not move" not in titles

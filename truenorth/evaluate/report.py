@@ -6,7 +6,7 @@ from markupsafe import Markup
 
 from ..files import write_text
 from ..train.diagnosis import diagnose
-from ..train.evidence import Finding, short
+from ..train.evidence import Evidence, Finding, short
 from ..train.saving import unlike_trained
 from . import headline
 from .artifacts import Artifacts, Citation, read
@@ -38,15 +38,14 @@ def write_report(run_directory: Path) -> Path:
 
 def findings(artifacts: Artifacts) -> list[Finding]:
     """The diagnosis of metrics and samples together, problems first."""
-    beta, clip = artifacts.setting("objective", "beta"), artifacts.setting("update", "max_grad_norm")
-    found = diagnose(
+    evidence = Evidence(
         artifacts.records,
-        beta=beta,
-        max_grad_norm=clip,
+        beta=artifacts.setting("objective", "beta"),
+        max_grad_norm=artifacts.setting("update", "max_grad_norm"),
         learning_rate=artifacts.setting("update", "learning_rate"),
-        moving=artifacts.reference_moves,
-        rounding=artifacts.summary.rounding,
+        stream=artifacts.run.get("stream") is not None,
     )
+    found = diagnose(evidence, moving=artifacts.reference_moves, rounding=artifacts.summary.rounding)
     found += diagnose_samples(artifacts.samples) + unlike_trained(artifacts.summary.saving)
     return sorted(found, key=lambda finding: LEVELS.index(finding.level))
 

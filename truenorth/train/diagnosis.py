@@ -6,10 +6,11 @@ ours unless a source is named; each states its reason.
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from . import stability
 from .chase_findings import chased
-from .evidence import NOISE, Evidence, Finding, Record, percent, short, smooth
+from .evidence import NOISE, Evidence, Finding, percent, short, smooth
 from .modules import by_module, together
 from .rounding import Rounding, drowned
 
@@ -45,26 +46,16 @@ MISCALIBRATED_FAR = 0.15
 CHANCE_MOST = 0.6  # an accuracy above this is read as learning even where few rows leave the interval wide
 
 
-def diagnose(
-    records: Sequence[Record],
-    *,
-    beta: float | None,
-    max_grad_norm: float | None = None,
-    learning_rate: float | None = None,
-    moving: bool = False,
-    rounding: Rounding | None = None,
-) -> list[Finding]:
-    """The findings on a run, problems first. `records` are the lines of metrics.jsonl, of training and evaluation.
+def diagnose(whole: Evidence, *, moving: bool = False, rounding: Rounding | None = None) -> list[Finding]:
+    """The findings on a run, problems first, from the lines of its metrics.jsonl, of training and evaluation.
 
-    `beta`, `max_grad_norm` and `learning_rate` are the run's; None where it has none. A metric that was not logged is
-    not judged, and where the reference is `moving`, nor is how far the policy has come: then metrics tell it since the
-    last moves. Accuracies are not judged where, by `rounding`, the signs of margins are rounding. Of two modules each
-    is judged.
+    A metric that was not logged is not judged, and where the reference is `moving`, nor is how far the policy has
+    come: then metrics tell it since the last moves. Accuracies are not judged where, by `rounding`, the signs of
+    margins are rounding. Of two modules each is judged.
     """
-    parts = [Evidence(part, beta, max_grad_norm, learning_rate) for part in by_module(records)]
+    parts = [replace(whole, records=part) for part in by_module(whole.records)]
     each = [_of_module(part, moving, rounding) for part in parts]
     found = each[0] if len(each) == 1 else together(*each)
-    whole = Evidence(records, beta)
     if len(whole.train("loss")) >= LEAST_STEPS and (chase := chased(whole)):
         found.append(chase)
     return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
@@ -77,7 +68,7 @@ def _of_module(evidence: Evidence, moving: bool, rounding: Rounding | None) -> l
     logged = len(evidence.train("loss"))
     if logged < LEAST_STEPS:
         sentence = f"{logged} logged steps show no trend; {LEAST_STEPS} are the least that do."
-        short_run = Finding("watch", "Too short to judge", sentence, f"{evidence.flags}, or a smaller --batch-size")
+        short_run = Finding("watch", "Too short to judge", sentence, f"{evidence.longer}, or a smaller --batch-size")
         return [*rounded, short_run]
     left_out = OF_THE_WAY * moving + OF_SIGNS * bool(rounded)
     checks = [check for check in CHECKS if check not in left_out]
@@ -134,13 +125,13 @@ def divergence(evidence: Evidence) -> Finding | None:
     else:
         return None
     if distance < UNMOVED and (sampled or _gap(evidence) < UNMOVED):
-        setting = f"{evidence.higher_rate()}, or more steps ({evidence.flags})"
+        setting = f"{evidence.higher_rate()}, or {evidence.longer}"
         return Finding("watch", UNMOVED_TITLE, f"{said}: samples before and after will be the same.", setting)
     if distance < max(FAR_LEAST, FAR * length):
         return Finding("good", "Near enough to the reference", f"{said}.")
     severe = distance >= max(TOO_FAR_LEAST, TOO_FAR * length)
     cost = f". Choosing the best of {_best_of(distance)} samples would cost as much" if sampled else ""
-    setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or fewer steps"
+    setting = f"{evidence.lower_rate()}{evidence.higher_beta()}, or {evidence.shorter}"
     return Finding("problem" if severe else "watch", "Far from the reference", f"{said}{cost}.", setting)
 
 
@@ -217,7 +208,7 @@ def accuracy(evidence: Evidence) -> Finding | None:
         return Finding("problem", "Below chance: are the labels reversed?", sentence, setting)
     if bounds[0] <= 0.5 and value < CHANCE_MOST:
         sentence = f"{said} {interval}: this cannot be told from chance."
-        setting = f"{evidence.higher_rate()}, more steps, or more held-out rows for a narrower interval"
+        setting = f"{evidence.higher_rate()}, {evidence.longer}, or more held-out rows for a narrower interval"
         return Finding("watch", "Accuracy at chance", sentence, setting)
     return Finding("good", "Better than chance", f"{said} {interval}.")
 
@@ -230,7 +221,7 @@ def generalization(evidence: Evidence) -> Finding | None:
         return None
     last, upper = held_out.values[-1], high.values[-1] if len(high) else held_out.values[-1]
     best = max(held_out.values)
-    setting = f"fewer steps ({evidence.flags}), more rows, or {evidence.lower_rate()}"
+    setting = f"{evidence.shorter}, more rows, or {evidence.lower_rate()}"
     if best - last > PAST_PEAK and upper < best:
         at = held_out.steps[held_out.values.index(best)]
         sentence = f"Held-out accuracy was {percent(best)} at step {at} and is {percent(last)} at the end."
@@ -258,9 +249,11 @@ def calibration(evidence: Evidence) -> Finding | None:
         return Finding("good", "Sure as often as right", said)
     level = "problem" if error[-1] >= MISCALIBRATED_FAR else "watch"
     if sure[-1] > right[-1]:
-        setting = f"fewer steps ({evidence.flags}), more rows, or {evidence.lower_rate()}"
+        setting = f"{evidence.shorter}, more rows, or {evidence.lower_rate()}"
         return Finding(level, "The judge is too sure of itself", said, setting)
-    return Finding(level, "The judge is less sure than it could be", said, f"more steps, or {evidence.higher_rate()}")
+    return Finding(
+        level, "The judge is less sure than it could be", said, f"{evidence.longer}, or {evidence.higher_rate()}"
+    )
 
 
 CHECKS: tuple[Callable[[Evidence], Finding | None], ...] = (

@@ -92,6 +92,7 @@ class Evidence:
     beta: float | None = None  # None: the method has none
     max_grad_norm: float | None = None  # None: gradients are not clipped
     learning_rate: float | None = None  # as it was asked for; None: the largest that was logged
+    stream: bool = False  # its rows came while it ran: there is no --epochs, and an end where no more came
 
     def train(self, name: str) -> Series:
         return series(self.records, name)
@@ -105,9 +106,18 @@ class Evidence:
         return any(record.get("split") == "round" for record in self.records)
 
     @property
-    def flags(self) -> str:
-        """What says how long the run is."""
-        return "--rounds" if self.in_rounds else "--epochs, --max-steps"
+    def longer(self) -> str:
+        """What would make the run longer."""
+        if self.stream:
+            return "more rows (a longer --stream-idle, a larger --max-steps)"
+        return "more --rounds" if self.in_rounds else "more steps (--epochs, --max-steps)"
+
+    @property
+    def shorter(self) -> str:
+        """What would make the run shorter."""
+        if self.in_rounds:
+            return "fewer --rounds"
+        return "fewer steps (--max-steps)" if self.stream else "fewer steps (--epochs, --max-steps)"
 
     @property
     def balance(self) -> str:

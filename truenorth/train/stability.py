@@ -85,7 +85,7 @@ def stuck(evidence: Evidence) -> Finding | None:
         "watch",
         "The loss does not move",
         f"The loss is {loss.end:.4g} at the end and was {loss.start:.4g} at the start.",
-        f"{evidence.higher_rate()}, or more steps (--epochs, --max-steps)",
+        f"{evidence.higher_rate()}, or {evidence.longer}",
     )
 
 
