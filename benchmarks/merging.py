@@ -92,7 +92,7 @@ def measured(update: Update, *, millions: int, steps: int) -> tuple[Steps, Steps
     plain, merged = AdamW().build(named.values()), update.build(named.values())
     if rule is not None:
         task = {name: torch.randn_like(p).detach().mul_(1e-3) for name, p in named.items()}
-        merged = Merged(merged, rule, task, named, seed=0, by_kernels=update.compile)
+        merged = Merged(merged, rule, task, named, seed=0, by_kernels=bool(update.compile))
     ours, theirs = Steps([], []), Steps([], [])
     for _, step in zip(gradients(named), range(-WARM_UP, steps), strict=False):
         if step == 0:

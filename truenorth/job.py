@@ -26,6 +26,7 @@ from .models.references import refuse_repeated
 from .models.scored_references import check_references
 from .models.sharding import Sharding, check_slices, sizes_of
 from .outcome import answers, finish, measured, measured_before, prompts_of, sample_prompts, summarise
+from .players import compiling
 from .processes import Group, joined
 from .recipe import Objective, Recipe
 from .refusals import adapts, refuse_long_rows, refuse_parts_of_a_model, refuse_unloadable, refuse_update
@@ -151,7 +152,8 @@ def _train(feed: Feed, watch: Watch) -> Result:
     saved = None if last is None else _saved(last, same)
     prompts = _sample_prompts(feed)
     watch.said(feed.sentence)
-    session = begin(feed.recipe, run, (feed.steps, ready.unseen), saved=saved, watch=watch, sharding=ready.sharding)
+    trained = compiling(feed.recipe, saved, world, watch)
+    session = begin(trained, run, (feed.steps, ready.unseen), saved=saved, watch=watch, sharding=ready.sharding)
     session = feed.feeding(session, watch)
 
     def sample() -> list[str]:
@@ -159,7 +161,8 @@ def _train(feed: Feed, watch: Watch) -> Result:
 
     before = measured_before(session, recipe, directory, sample=sample, watch=watch)
     torch.manual_seed(run.seed + session.data.rank)  # of dropout, which differs with the rows
-    progress = Progress(budget=session.budget, precision=session.policy.precision, identity=same)
+    compiled = bool(trained.update.compile)
+    progress = Progress(budget=session.budget, precision=session.policy.precision, compiled=compiled, identity=same)
     if last is not None:
         progress = checkpoint.restore(last, session.players, world)
         watch.said(f"Resumed after step {progress.step}{of_all(session.steps.count)}.")

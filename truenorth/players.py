@@ -12,12 +12,34 @@ from .models.logprobs import base_of
 from .models.policy import Policy
 from .models.scores import ScoreReader
 from .models.task_vector import task_vector
+from .optim.compiled import obstacle
 from .optim.merging import Merged
+from .processes import Group
 from .recipe import Recipe
 from .run import Run
+from .train.checkpoint import Progress
 from .train.step import Player
 
 HEAD, SCORE = "degree_head.", "score_head."  # before the names of the parameters of a method's head
+
+
+def compiling(recipe: Recipe, saved: Progress | None, world: Group, watch: Watch) -> Recipe:
+    """`recipe`, whose update knows whether its steps are compiled: where that is left open, as the run began.
+
+    A new run's are on a CPU, if every process has a C compiler.
+    """
+    update = recipe.update
+    if update.compile is not None:
+        return recipe
+    if not update.to_compile or torch.cuda.is_available() or (saved is not None and not saved.compiled):
+        return recipe.replace(update=update.replace(compile=False))
+    missing = next((why for why in world.gather(obstacle()) if why), None)
+    if missing is not None:
+        watch.said(
+            f"The optimizer's steps are not compiled: {missing}. They take about twice as long."
+            + " Until now they were: the last digits of what follows may differ." * (saved is not None)
+        )
+    return recipe.replace(update=update.replace(compile=missing is None))
 
 
 def player_of(recipe: Recipe, policy: Policy) -> Player:
@@ -85,4 +107,4 @@ def merging(recipe: Recipe, run: Run, player: Player, watch: Watch) -> torch.opt
     watch.stage("loading the base model")
     named = {name: p for name, p in trained.items() if not name.startswith((HEAD, SCORE))}
     task = task_vector(rule.base, named, trust_remote_code=run.trust_remote_code)
-    return Merged(player.optimizer, rule, task, named, seed=run.seed, by_kernels=recipe.update.compile)
+    return Merged(player.optimizer, rule, task, named, seed=run.seed, by_kernels=bool(recipe.update.compile))

@@ -14,7 +14,7 @@ from pathlib import Path
 from ..data.cache import cache_folder
 from ..errors import SettingsError
 
-SOURCES = tuple(Path(__file__).with_name(name) for name in ("merging.c", "factored.c"))
+SOURCES = tuple(Path(__file__).with_name(name) for name in ("merging.c", "factored.c", "threads.c"))
 FLAGS = ["-std=c11", "-O3", "-fPIC", "-shared", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=off"]
 WISHED = (
     "-march=native -fopenmp",
@@ -22,15 +22,22 @@ WISHED = (
     "-march=native",
     "",
 )  # the first that is taken; without OpenMP one thread
-WAY_OUT = (
-    "Install a C compiler, for instance gcc, which CC may name, or leave update.compile out: the step is the same, "
-    "and slower."
-)
+
+
+class NotCompiled(SettingsError):
+    """Steps of ours cannot be compiled here. `why` is a clause."""
+
+    def __init__(self, why: str) -> None:
+        self.why = why
+        super().__init__(
+            f"update.compile cannot be true here: {why}. Install a C compiler, for instance gcc, which CC may name. A "
+            "new run may leave update.compile out: the step is the same, and slower."
+        )
 
 
 @cache
 def library() -> ctypes.CDLL:
-    """What the sources compile to. Raises SettingsError where there is no compiler, or nowhere to keep it."""
+    """What the sources compile to. Raises NotCompiled where there is no compiler, or nowhere to keep it."""
     compiler = os.environ.get("CC") or "cc"
     key = hashlib.blake2b(digest_size=16)
     for part in (compiler, *FLAGS, *WISHED, _processor(), *(source.read_text() for source in SOURCES)):
@@ -46,16 +53,24 @@ def library() -> ctypes.CDLL:
             _make(compiler, file)
             return ctypes.CDLL(str(file))
     except OSError as failure:
-        raise SettingsError(f"update.compile could not compile: {failure}. {WAY_OUT}") from failure
+        raise NotCompiled(str(failure)) from failure
+
+
+def obstacle() -> str | None:
+    """Why steps had better not be compiled here: without threads they may take longer than torch's operations."""
+    try:
+        return None if library().has_threads() else "the C compiler knows no OpenMP"
+    except NotCompiled as refused:
+        return refused.why
 
 
 def _refuse_of_others(file: Path) -> None:
-    """Raise SettingsError for what others may have written: to load it is to run it."""
+    """Raise NotCompiled for what others may have written: to load it is to run it."""
     found = file.stat()
     if found.st_uid not in (os.getuid(), 0) or found.st_mode & stat.S_IWOTH:
-        raise SettingsError(
-            f"{file} is another user's, or all may write to it, and update.compile would run it. Remove it, or set "
-            "TRUENORTH_CACHE to a folder of your own."
+        raise NotCompiled(
+            f"{file} is another user's, or all may write to it, and it would be run; remove it, or set "
+            "TRUENORTH_CACHE to a folder of your own"
         )
 
 
@@ -77,7 +92,7 @@ def _compile(compiler: list[str], to: Path) -> None:
         if done.returncode == 0:
             return
         said = next((line for line in done.stderr.splitlines() if "error" in line), done.stderr).strip()
-    raise SettingsError(f"update.compile: {shlex.join(compiler)} failed: {said}. {WAY_OUT}")
+    raise NotCompiled(f"{shlex.join(compiler)} failed: {said or 'it says nothing'}")
 
 
 def _processor() -> str:

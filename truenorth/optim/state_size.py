@@ -42,7 +42,7 @@ def state_bytes(update: Update, numbers: Iterable[torch.Size], *, shared: bool =
         return total
     sizes = [shape.numel() for shape in numbers]
     together = min(RANKED, sum(sizes)) if shared else 0
-    room = 4 * (1 + update.compile)  # bytes: of a movement, and in C of the magnitudes in a bracket
+    room = 4 if update.compile is False else 8  # bytes: of a movement, and in C of the magnitudes in a bracket
     return total + room * max([together, *sizes])  # of tensors in which the largest are sought at once
 
 

@@ -44,8 +44,10 @@ class Update(Part, abc.ABC):
         default=1.0, description="clip the gradient's L2 norm; none leaves it alone"
     )
     merging: AnyRule | None = Field(default=None, description="rule by which each step is merged with a task vector")
-    compile: bool = Field(
-        default=False, description="compile merged steps and those of hfac: C on a CPU, torch.compile on a GPU"
+    compile: bool | None = Field(
+        default=None,
+        description="compile merged steps and those of hfac: C on a CPU, torch.compile on a GPU; none: a run's on a "
+        "CPU, where a C compiler is found",
     )
 
     @model_validator(mode="after")
@@ -56,9 +58,14 @@ class Update(Part, abc.ABC):
             )
         return self
 
+    @property
+    def to_compile(self) -> bool:
+        """Whether there is something to compile."""
+        return self.has_kernels or self.merging is not None
+
     @model_validator(mode="after")
     def _something_to_compile(self) -> Self:
-        if self.compile and self.merging is None and not self.has_kernels:
+        if self.compile and not self.to_compile:
             raise SettingsError(
                 f"compile=True has nothing to compile: merged steps are compiled and those of kind hfac, and this is "
                 f"{self.kind} without merging. Leave it out."

@@ -43,6 +43,7 @@ class Progress:
     seconds: float = 0.0  # spent in steps
     budget: int = 0  # tokens per micro-batch, found at the start
     precision: Precision = "float32"  # chosen at the start: another machine must not choose again
+    compiled: bool = False  # whether the optimizer's steps are, chosen at the start too
     identity: str = ""  # of recipe and data: what a resumed run must agree with
     chase: Standing = START  # of two players that chase each other
 
