@@ -149,6 +149,13 @@ def test_going_on_from_its_state_is_going_on():
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("compiled", [False, True])
+def test_weights_that_are_not_float32_are_refused(compiled):
+    weights = torch.nn.Parameter(torch.zeros(4, 3, dtype=torch.bfloat16))
+    with pytest.raises(SettingsError, match=r"one here is bfloat16.*Load the model in float32"):
+        HFac(compile=compiled).build([weights])
+
+
 def test_sliced_parameters_are_refused_before_a_model_is_loaded():
     asked, run = methods.recipe("dpo").replace(update=HFac()), Run(model="no-such", data=["no.jsonl"], out="no")
     with pytest.raises(SettingsError, match=r"hfac needs whole rows.*--layout fsdp without"):

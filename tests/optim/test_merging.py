@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from truenorth.errors import SettingsError
 from truenorth.methods.online_merging import OnDARE, OnTIES
 from truenorth.optim import merging, units
 from truenorth.optim.draws import BLOCK, REACH, key_of, mask, noise, places, three
@@ -453,6 +454,14 @@ def test_a_resumed_optimizer_gives_the_same_bits(inner, rule, stop):
         gradients(named, step)
         optimizer.step()
     assert same({n: p.detach() for n, p in named.items()}, run(inner, rule, steps=7))
+
+
+@pytest.mark.parametrize("by_kernels", [False, True])
+def test_weights_that_are_not_float32_are_refused(by_kernels):
+    named = {"half": torch.nn.Parameter(torch.zeros(4, 3, dtype=torch.bfloat16))}
+    inner, task = AdamW().build(named.values()), {"half": torch.zeros(12)}
+    with pytest.raises(SettingsError, match=r"one here is bfloat16.*Load the model in float32"):
+        Merged(inner, OnDARE(), task, named, seed=0, by_kernels=by_kernels)
 
 
 def test_a_group_that_is_added_later_is_stepped_and_not_merged():

@@ -20,6 +20,7 @@ from pydantic import Field, NonNegativeFloat, PositiveFloat
 from torch import Tensor
 from torch.optim.adamw import adamw
 
+from .master_weights import refuse_other_types
 from .movement import ADAM, begin
 from .passes import ByKernels, ByOperations, InC, Passes
 from .shards import laid_by_rows, local, sharers_of
@@ -66,11 +67,12 @@ class Matrix:
 class Factored(torch.optim.Optimizer):
     """The optimizer of `HFac`. Its state is 2 (m + n) numbers for a matrix of m x n, and 2 n for a vector.
 
-    Raises SettingsError for parameters of which a process holds no whole rows.
+    Raises SettingsError for parameters that are not float32, or of which a process holds no whole rows.
     """
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], asked: HFac) -> None:
         parameters = list(parameters)
+        refuse_other_types("H-Fac's steps", parameters)
         super().__init__(parameters, {"lr": asked.learning_rate})
         self._sharers = sharers_of(parameters)
         self.asked = asked
@@ -96,7 +98,7 @@ class Factored(torch.optim.Optimizer):
                 self._step_matrices(matrices, group["lr"])
             else:
                 steps = [partial(self._step_matrices, [matrix], group["lr"]) for matrix in matrices]
-                side_by_side(steps, in_turn=self.asked.compile)  # what is compiled has all threads
+                side_by_side(steps, in_turn=bool(self.asked.compile))  # what is compiled has all threads
         return loss
 
     def _decays(self, step: int) -> tuple[float, float]:

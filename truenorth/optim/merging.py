@@ -13,6 +13,7 @@ from torch.optim import AdamW, RMSprop
 from ..weights.sparsify import Cut, count_of
 from . import units
 from .draws import PIECE, key_of
+from .master_weights import refuse_other_types
 from .movement import ADAM, RMSPROP, Given, Movement, OfAdam, OfRMSprop, Since, begin
 from .native import Steps
 from .rule import Rule
@@ -47,8 +48,10 @@ class Merged(torch.optim.Optimizer):
 
         `by_kernels`: by C on a CPU, else by what torch.compile makes, and there only what is drawn: rounded elsewhere.
 
-        Where processes share parameters out, all of them must make one, and step it, together.
+        Where processes share parameters out, all of them must make one, and step it, together. Raises SettingsError
+        for parameters that are not float32.
         """
+        refuse_other_types("merged steps", named.values())
         super().__init__(inner.param_groups, inner.defaults)
         self.inner, self.rule, self.seed, self.named = inner, rule, seed, dict(named)
         on_cpu = all(parameter.is_cpu for parameter in named.values())
