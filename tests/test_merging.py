@@ -285,8 +285,8 @@ def test_damaged_files_are_refused(tmp_path: Path, length: int) -> None:
 @pytest.mark.parametrize(
     ("how", "models", "base", "settings", "message"),
     [
-        ("soup", 1, False, {}, "soup takes 2 or more --models, got 1"),
-        ("slerp", 3, False, {}, "slerp takes 2 --models, got 3"),
+        ("soup", 1, False, {}, "soup takes 2 or more models (--models), got 1"),
+        ("slerp", 3, False, {}, "slerp takes 2 models (--models), got 3"),
         ("ties", 2, False, {}, "ties needs --base: the model that they were all fine-tuned from"),
         ("linear", 2, True, {}, "linear takes no --base"),
         ("ties", 2, True, {"kep": 0.2}, "kep is not a setting of TIES. Did you mean keep?"),

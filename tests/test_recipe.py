@@ -98,7 +98,7 @@ def test_whole_distributions_of_a_cached_reference_are_refused() -> None:
 def test_any_method_of_comparisons_plays_rounds_and_one_of_labels_does_not() -> None:
     played = methods.recipe("exo_rw").replace(references={"initial": Frozen()}, schedule=Rounds(k=4))
     assert played.schedule == Rounds(k=4)
-    with pytest.raises(SettingsError, match="KTO takes 1 to 1 answers to a prompt, and a round has 2"):
+    with pytest.raises(SettingsError, match="KTO takes 1 answer to a prompt, and a round has 2"):
         methods.recipe("kto").replace(references={"initial": Frozen()}, schedule=Rounds())
 
 

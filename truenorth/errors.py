@@ -36,6 +36,17 @@ class ProcessError(RuntimeError):
     """Another process of the run has ended or cannot be reached."""
 
 
+def so_many(fewest: int, most: int | None, of: str) -> str:
+    """How many of something are allowed, in words; None: no limit.
+
+    >>> so_many(2, 2, "answer"), so_many(1, 1, "answer"), so_many(2, None, "answer"), so_many(1, 2, "answer")
+    ('2 answers', '1 answer', '2 or more answers', '1 to 2 answers')
+    """
+    if most == fewest:
+        return f"{fewest} {of}{'' if fewest == 1 else 's'}"
+    return f"{fewest} or more {of}s" if most is None else f"{fewest} to {most} {of}s"
+
+
 def did_you_mean(name: str, known: Iterable[str]) -> str:
     """` Did you mean beta?`, or an empty string where nothing is near.
 

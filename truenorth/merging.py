@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-from .errors import ModelError, SettingsError
+from .errors import ModelError, SettingsError, so_many
 from .fitting import Fit, Fitter, check_fit
 from .merges import MERGES, merge_of
 from .methods.contract import read
@@ -154,8 +154,7 @@ def describe(name: str) -> dict[str, Any]:
     module = importlib.import_module(merge_of_name.__module__)
     text = read(inspect.getdoc(module) or "") | _own(inspect.getdoc(merge_of_name) or "")
     fewest, most = merge_of_name.models
-    count = f"{fewest} or more" if most is None else str(most)
-    needs = f"{count} {'adapters' if name == 'adapters' else 'model' if most == 1 else 'models'}"
+    needs = so_many(fewest, most, "adapter" if name == "adapters" else "model")
     return {
         "name": name,
         **text,

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import PositiveInt, model_validator
 
-from .errors import SettingsError
+from .errors import SettingsError, so_many
 from .settings import Settings, setting
 
 if TYPE_CHECKING:
@@ -105,10 +105,9 @@ def refuse_what_rounds_cannot_bring(objective: "Objective", schedule: Rounds) ->
     _refuse_what_is_drawn_for_nobody(objective, schedule)
     compared = answers_compared(objective, schedule)
     if max(2, fewest) > compared or (most is not None and most < 2):
-        takes = f"{fewest} or more" if most is None else f"{fewest} to {most}"
         raise SettingsError(
-            f"{objective.name} takes {takes} answers to a prompt, and a round has {compared}, of which it makes "
-            "comparisons. Give --k, or train on rows of a file."
+            f"{objective.name} takes {so_many(fewest, most, 'answer')} to a prompt, and a round has {compared}, of "
+            "which it makes comparisons. Give --k, or train on rows of a file."
         )
     needs = [
         *(f"the column {name}" for name in objective.columns),

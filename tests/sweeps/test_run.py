@@ -150,7 +150,7 @@ def test_hma_is_fitted_at_each_value(given: dict[str, Any], tmp_path: Path) -> N
         ("alpha=0..1", {"judge": "a:b"}, "--prompts and a --judge"),
         ("alpha=0..1", {"alpha": 1}, "alpha is swept, and set as well"),
         ("alhpa=0..1", {}, "alhpa is not a setting of ExPO. Did you mean alpha?"),
-        ("alpha=0..1", {"models": ["a", "b"]}, "expo takes 1 --models, got 2"),
+        ("alpha=0..1", {"models": ["a", "b"]}, "expo takes 1 model (--models), got 2"),
         ("alpha=0..1", {"out": "tests"}, "tests exists and is no sweep"),
         ("alpha=0..1", {"fit": Fit(data="x")}, "only hma has ratios to fit"),
     ],

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..errors import so_many
 from ..settings import table
 
 if TYPE_CHECKING:
@@ -150,6 +151,5 @@ def answers(fewest: int, most: int | None) -> str:
     >>> answers(2, 2), answers(1, 1), answers(2, None), answers(1, 2)
     ('pairs', 'one answer', '2 or more answers', '1 to 2 answers')
     """
-    if most == fewest:
-        return {1: "one answer", 2: "pairs"}.get(fewest, f"{fewest} answers")
-    return f"{fewest} or more answers" if most is None else f"{fewest} to {most} answers"
+    said = so_many(fewest, most, "answer")
+    return {"1 answer": "one answer", "2 answers": "pairs"}.get(said, said)

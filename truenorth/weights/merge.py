@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from ..errors import ModelError, SettingsError
+from ..errors import ModelError, SettingsError, so_many
 from ..settings import Part
 from .alike import check_alike
 from .header import FLOATS, Stored
@@ -63,8 +63,7 @@ class Merge(Part, abc.ABC):
         """Raise SettingsError unless the merge takes so many models, and a base."""
         fewest, most = self.models
         if not fewest <= models <= (most or models):
-            wanted = f"{fewest} or more" if most is None else str(fewest) if most == fewest else f"{fewest} to {most}"
-            raise SettingsError(f"{self.name} takes {wanted} --models, got {models}.")
+            raise SettingsError(f"{self.name} takes {so_many(fewest, most, 'model')} (--models), got {models}.")
         if self.base and not base:
             raise SettingsError(f"{self.name} needs --base: {self.base}.")
         if base and not self.base:
