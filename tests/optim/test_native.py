@@ -16,7 +16,7 @@ from truenorth.optim.hfac import HFac
 from truenorth.optim.kernels import require_compiler
 from truenorth.optim.largest import Largest
 from truenorth.optim.merging import Merged
-from truenorth.optim.movement import Given
+from truenorth.optim.movement import ADAM, RMSPROP, Given, OfAdam, OfRMSprop, begin
 from truenorth.optim.native_merge import NativeMerge
 from truenorth.optim.passes import ByOperations, InC
 from truenorth.optim.task_vector import held
@@ -159,6 +159,23 @@ def test_moments_move_whatever_is_kept(inner, keep):
     for name in ("exp_avg", "exp_avg_sq", "square_avg"):
         if name in plain.state[parameters[0]]:
             assert_close(inside.state[parameters[1]][name], plain.state[parameters[0]][name], rtol=8 * ULP, atol=1e-7)
+
+
+@pytest.mark.parametrize(("inner", "of", "averages"), [(INNER[0], OfAdam, ADAM), (INNER[1], OfRMSprop, RMSPROP)])
+def test_what_several_tensors_move_by_is_written_once(inner, of, averages, monkeypatch):
+    monkeypatch.setattr(native, "filled", lambda *_: pytest.fail("copied onto itself"))
+    parameters, found = [torch.nn.Parameter(torch.ones(n)) for n in (5, 3)], list[torch.Tensor]()
+    for way in ("at", "filled"):
+        optimizer = inner.build(parameters)
+        for parameter in parameters:
+            parameter.grad = torch.arange(1.0, 1 + len(parameter))
+            begin(optimizer.state[parameter], parameter, *averages, on_device=False)
+            optimizer.state[parameter]["step"] += 1
+        states = [optimizer.state[parameter] for parameter in parameters]
+        moved = of(parameters, states, optimizer.param_groups[0], torch.zeros(8))
+        found.append(moved.at(slice(0, 8)) if way == "at" else moved.filled())
+    assert bool((found[0] < 0).all())
+    assert torch.equal(*found)
 
 
 @needs_compiler

@@ -201,7 +201,8 @@ class OfRMSprop:
 
 
 def _filled(movement: Movement, spare: Tensor, entries: int) -> Tensor:
-    return native.filled(spare[:entries], movement.native(slice(0, entries)))
+    to, by = spare[:entries], movement.native(slice(0, entries))
+    return to if by.kind == native.GIVEN else native.filled(to, by)  # what is given stands there already
 
 
 def begin(state: dict[str, Any], parameter: Tensor, *averages: str, on_device: bool) -> None:
