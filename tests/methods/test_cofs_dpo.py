@@ -34,7 +34,14 @@ def test_its_domains_are_settings_and_are_saved() -> None:
     assert load({"method": "cofs_dpo", "domains": {"memory": 8}}).domains == Domains(memory=8)
 
 
-def test_another_method_may_go_over_domains() -> None:
-    assert override(recipe("simpo"), "domains", "{memory: 8}").domains == Domains(memory=8)
-    with pytest.raises(SettingsError, match="cofs_dpo"):
-        override(recipe("simpo"), "domains.memory", "8")
+@pytest.mark.parametrize("name", ["dpo", "exo", "simpo", "kto"])
+def test_any_method_on_rows_goes_over_domains_by_one_setting(name: str) -> None:
+    ours = override(recipe(name), "domains.ratios", "[1, 0.5]")
+    assert ours == recipe(name).replace(domains=Domains(ratios=(1.0, 0.5)))
+    assert override(ours, "domains.memory", "8").domains == Domains(ratios=(1.0, 0.5), memory=8)
+    assert override(recipe(name), "domains", "{memory: 8}").domains == Domains(memory=8)
+
+
+def test_rounds_do_not_go_over_domains() -> None:
+    with pytest.raises(SettingsError, match=r"`domains` and `schedule`, .*Take one of them out"):
+        override(recipe("online_dpo"), "domains.memory", "8")

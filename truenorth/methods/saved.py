@@ -80,7 +80,6 @@ def _has_own(method: str, parts: Mapping[str, Any]) -> bool:
 
 _LACKS = {  # a part of a recipe that some methods have -> what a method without it does
     "schedule": "trains on rows of a file and plays no rounds",
-    "domains": "trains on all rows together, not on one domain after another",
     "chase": "trains one policy, and no fast and slow module",
 }
 
@@ -111,8 +110,9 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     name = key.removeprefix("objective.")
     if name not in paths and f"{MERGING}.{name}" in paths:
         name = f"{MERGING}.{name}"
-    if name.startswith("clients.") and name not in paths:  # there are none yet: some with this setting
-        name, value = "clients", {name.partition(".")[2]: scalar(value) if isinstance(value, str) else value}
+    part, _, field = name.partition(".")
+    if part in ("clients", "domains") and field and name not in paths:  # there are none yet: some with this setting
+        name, value = part, {field: scalar(value) if isinstance(value, str) else value}
     if name == f"{MERGING}.kind" and name not in paths:  # there is none yet: one of this kind, as it comes
         name, value = MERGING, {"kind": value}
     if name not in paths:
