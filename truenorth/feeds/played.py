@@ -33,7 +33,7 @@ from ..online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, s
 from ..online.rounds import Play
 from ..online.sampling import encode
 from ..online.selecting import Chooser
-from ..recipe import Objective, Recipe
+from ..recipe import Recipe
 from ..run import Run
 from ..schedule import Rounds, answers_compared
 from ..session import Session
@@ -95,7 +95,7 @@ class Played(Feed):
         )
 
     def feeding(self, session: Session, watch: Watch) -> Session:
-        run, objective, encoder = self.ready.run, session.player.objective, Encoder(self.ready.tokenizer)
+        run, objective = self.ready.run, self.ready.recipe.objective
         if run.judge is not None:
             watch.stage("loading the judge")
         sampler, hand_over = sampler_of(session, run, self.ready.tokenizer)
@@ -116,9 +116,10 @@ class Played(Feed):
         if (selection := objective.selection) is not None:
             estimator = open_estimator(selection) if session.data.first else None
             choose = Chooser(selection, estimator, run.seed, session.data)
-        tell = Telling(session, play, encoder, self.per_round, without_copy(session.policy))
-        make = partial(self._round, play, choose, encoder=encoder, objective=objective, watch=watch)
-        self._made = RoundSteps(self.schedule, make, tell, rows=self.most, batch_size=run.batch_size, seed=run.seed)
+        encoder = Encoder(self.ready.tokenizer)
+        self._tell = Telling(session, play, encoder, self.per_round, without_copy(session.policy))
+        make = partial(self._round, play, choose, watch=watch)
+        self._made = RoundSteps(self.schedule, make, rows=self.most, batch_size=run.batch_size, seed=run.seed)
         return replace(session, steps=self._made)
 
     def planned(self, plan: Plan) -> Plan:
@@ -144,20 +145,12 @@ class Played(Feed):
         if not steps.opens_round(step):
             return None
         steps.open(step)
-        return {"split": "round", **steps.tell(steps.round_of(step))}
+        return {"split": "round", **self._tell(steps.round_of(step))}
 
-    def _round(
-        self,
-        play: Play,
-        choose: Chooser | None,
-        number: int,
-        *,
-        encoder: Encoder,
-        objective: Objective,
-        watch: Watch,
-    ) -> TokenizedRows:
+    def _round(self, play: Play, choose: Chooser | None, number: int, *, watch: Watch) -> TokenizedRows:
         """Play round `number`, 0-based: its rows. Raises DataError where the judge gave no verdict at all."""
-        of, schedule = f"round {number + 1} of {self.schedule.rounds}", self.schedule
+        schedule, objective, encoder = self.schedule, self.ready.recipe.objective, Encoder(self.ready.tokenizer)
+        of = f"round {number + 1} of {schedule.rounds}"
         watch.stage(f"{of}: {self.count} prompts, {schedule.k} answer{'s' * (schedule.k > 1)} each")
         try:
             file = play.round(number)

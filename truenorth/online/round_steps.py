@@ -1,6 +1,6 @@
 """The steps of a run whose rows are made round by round, and how a round's rows become what is trained on."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Literal
 
@@ -21,23 +21,21 @@ from .sampling import encode
 class RoundSteps:
     """Which rows each optimizer step takes, as `Steps`: a function of the seed, the step and the rows of its round.
 
-    `make` gives the rows of a round, when its first step is asked for, and `tell` what is logged of it. Every row of a
-    round is taken `epochs` times, in a fresh order each time, and all of them are shared out over as many steps in
-    every round.
+    `make` gives the rows of a round, when its first step is asked for. Every row of a round is taken `epochs` times,
+    in a fresh order each time, and all of them are shared out over as many steps in every round.
     """
 
     def __init__(
         self,
         schedule: Rounds,
         make: Callable[[int], TokenizedRows],
-        tell: Callable[[int], Mapping[str, float]] = lambda _: {},
         *,
         rows: int,  # of a round, if no prompt is left out
         batch_size: int,
         seed: int,
     ) -> None:
         self.schedule, self.batch_size, self.seed = schedule, batch_size, seed
-        self._make, self.tell = make, tell
+        self._make = make
         self.per_round = steps_of_round(schedule, rows, batch_size=batch_size)
         self.count = schedule.rounds * self.per_round
         self._open: tuple[int, TokenizedRows] | None = None
