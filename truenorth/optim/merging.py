@@ -19,8 +19,9 @@ from .native import Steps
 from .rule import Rule
 from .shards import local, sharers_of
 from .shared_largest import SharedLargest
+from .task_vector import held
 from .threads import Spare, side_by_side
-from .units import Unit, merges_of, packed
+from .units import Unit, kind_of, laid_out, packed
 
 foreach_add = torch._foreach_add_  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]  -- as torch's own do
 
@@ -80,11 +81,11 @@ class Merged(torch.optim.Optimizer):
         """Units of a group: alone, or those whose largest entries are found in the same messages."""
 
         def unit(*names: str, cut: Cut | None = None) -> Unit:
-            parameters, own = [named[name] for name in names], [task[name].view(-1) for name in names]
-            key = key_of(self.seed, *names, "task")
-            later = self._later if self.by_kernels else None
-            merges = merges_of(self.rule, parameters, own, key, cut=cut, later=later)
-            return Unit(names, group, tuple(parameters), merges)
+            parameters, key = tuple(named[name] for name in names), key_of(self.seed, *names, "task")
+            kind = kind_of(parameters, self._later if self.by_kernels else None)
+            parts = zip(*laid_out(parameters, [task[name].view(-1) for name in names]), strict=True)
+            merges = (kind(self.rule, span, held(self.rule, own, span, key, cut)) for span, own in parts)
+            return Unit(names, group, parameters, tuple(merges))
 
         if self._ranking is None:
             small = units.SMALL if self.rule.selection == "drawn" else 0

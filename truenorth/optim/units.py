@@ -1,6 +1,6 @@
 """What is merged at once: a large tensor, or small ones together, as a call takes as long as some thousand entries."""
 
-from collections.abc import Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from itertools import accumulate
@@ -16,7 +16,7 @@ from .native import Steps
 from .native_merge import NativeMerge
 from .rule import Rule
 from .shards import local, span_of
-from .task_vector import held
+from .task_vector import Dense, Sparse
 from .tensor_merge import TensorMerge
 
 SMALL = 2**17  # entries up to which tensors are merged together
@@ -57,32 +57,22 @@ class Unit:
                     merge(weights, Given(moved), key)
 
 
-def merges_of(
-    rule: Rule,
-    parameters: Sequence[Tensor],
-    task: Sequence[Tensor],
-    key: int,
-    *,
-    cut: Cut | None = None,
-    later: Steps | None = None,
-) -> tuple[Merge, ...]:
-    """The merges of a unit. `task`: this process's entries of SFT minus base, float32, which are consumed.
-
-    `later`: they are compiled, and what is to be taken together is put there.
-    """
+def laid_out(parameters: Sequence[Tensor], task: Sequence[Tensor]) -> tuple[list[range], Sequence[Tensor]]:
+    """The entries of each merge of a unit, and what of `task`, this process's of each parameter, belongs to it."""
     spans = [span_of(parameter) for parameter in parameters]
     if all(len(span) == p.numel() for span, p in zip(spans, parameters, strict=True)):
         flat = flattened(task)
-        spans, task = [range(len(flat))], [flat]
-    else:
-        starts = accumulate((p.numel() for p in parameters), initial=0)
-        spans = [range(at + span.start, at + span.stop) for at, span in zip(starts, spans, strict=False)]
-    alone, kind = len(parameters) == 1, TensorMerge
+        return [range(len(flat))], [flat]
+    starts = accumulate((p.numel() for p in parameters), initial=0)
+    return [range(at + span.start, at + span.stop) for at, span in zip(starts, spans, strict=False)], task
+
+
+def kind_of(parameters: Sequence[Tensor], later: Steps | None) -> Callable[[Rule, range, Dense | Sparse], Merge]:
+    """What merges a unit. `later`: it is compiled, and what is to be taken together is put there."""
+    alone = len(parameters) == 1
     if later is not None and parameters[0].is_cpu:  # several move in a copy, which waits for them
-        kind = partial(NativeMerge, later=later if alone else None)
-    elif later is not None and alone:
-        kind = KernelMerge
-    return tuple(kind(rule, span, held(rule, flat, span, key, cut)) for span, flat in zip(spans, task, strict=True))
+        return partial(NativeMerge, later=later if alone else None)
+    return KernelMerge if later is not None and alone else TensorMerge
 
 
 def packed(named: Mapping[str, Tensor], *, small: int, most: int = PIECE) -> Iterator[tuple[str, ...]]:
