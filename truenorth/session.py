@@ -97,6 +97,39 @@ def begin(
     ModelError for what does not fit.
     """
     steps, held_out = data[0], None if data[1] is None else data[1].rows
+    policy, stored_in = _policy(run, saved, sharding, watch)
+    _say_of_warmup(recipe, steps.count, watch)
+    player, twin = player_of(recipe, policy), None if recipe.chase is None else twin_of(policy)
+    others = [] if twin is None else [slow_player(recipe, twin)]
+    asked = recipe.objective.of_references
+    live = recipe.schedule is not None or run.stream is not None
+    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
+    if saved is None:
+        budget = _budget(_trial(recipe, [player, *others], start, steps), run, sharding, watch)
+    else:
+        budget = saved.budget
+    start = replace(start, budget=budget)
+    watch.stage("scoring the references")
+    used = [(steps.rows, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
+    player = replace(player, followers=follow(recipe.references, start), optimizer=merging(recipe, run, player, watch))
+    with evaluating(policy.model):  # what a reference says of a row must not depend on the run's dropout
+        references = score_references(recipe.references, start, used, player.followers)
+    return Session(
+        policy=policy,
+        players=[player, *others],
+        steps=steps,
+        references=references[0],
+        held_out=held_out,
+        held_out_references=references[-1],
+        budget=budget,
+        stored_in=stored_in,
+        sharding=sharding,
+        twin=twin,
+    )
+
+
+def _policy(run: Run, saved: Progress | None, sharding: Sharding, watch: Watch) -> tuple[Policy, torch.dtype]:
+    """The model as it is trained, and the dtype it was stored in."""
     watch.stage("loading the model")
     torch.manual_seed(run.seed)  # for a fresh adapter, the same in every process
     model, stored_in = load_policy(run)
@@ -114,38 +147,17 @@ def begin(
     if run.gradient_checkpointing:
         base_of(model).activation_checkpointing_enable()
     set_training(model, dropout=run.dropout, adapter_dropout=run.lora is not None)
-    player, twin = player_of(recipe, policy), None if recipe.chase is None else twin_of(policy)
-    others = [] if twin is None else [slow_player(recipe, twin)]
-    if (late := recipe.update.warmup_of(steps.count)) >= steps.count:
+    return policy, stored_in
+
+
+def _say_of_warmup(recipe: Recipe, steps: int, watch: Watch) -> None:
+    """Where the learning rate would hardly reach its peak."""
+    if (late := recipe.update.warmup_of(steps)) >= steps:
         field = "warmup_steps" if recipe.update.warmup_steps else "warmup_share"
         watch.said(
-            f"The warm-up takes {late} of the run's {steps.count} steps: the learning rate reaches "
+            f"The warm-up takes {late} of the run's {steps} steps: the learning rate reaches "
             f"{recipe.update.learning_rate:g} at the end, if at all. Try --set update.{field}=0, or train for longer."
         )
-    asked = recipe.objective.of_references
-    live = recipe.schedule is not None or run.stream is not None
-    start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
-    budget = (
-        _budget(recipe, run, [player, *others], start, steps=steps, watch=watch) if saved is None else saved.budget
-    )
-    start = replace(start, budget=budget)
-    watch.stage("scoring the references")
-    used = [(steps.rows, steps.used())] + ([] if held_out is None else [(held_out, range(len(held_out)))])
-    player = replace(player, followers=follow(recipe.references, start), optimizer=merging(recipe, run, player, watch))
-    with evaluating(model):  # what a reference says of a row must not depend on the run's dropout
-        references = score_references(recipe.references, start, used, player.followers)
-    return Session(
-        policy=policy,
-        players=[player, *others],
-        steps=steps,
-        references=references[0],
-        held_out=held_out,
-        held_out_references=references[-1],
-        budget=budget,
-        stored_in=stored_in,
-        sharding=sharding,
-        twin=twin,
-    )
 
 
 def load_policy(run: Run) -> tuple[Model, torch.dtype]:
@@ -178,11 +190,8 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
         return check_first_step(session.players, batch, session.references, precision=precision)
 
 
-def _budget(
-    recipe: Recipe, run: Run, players: Sequence[Player], start: Start, *, steps: PlannedSteps, watch: Watch
-) -> int:
-    """Tokens per micro-batch, found by running the largest one with all beside it that a step will have."""
-    watch.stage("trying the largest micro-batch")
+def _trial(recipe: Recipe, players: Sequence[Player], start: Start, steps: PlannedSteps) -> MemoryTrial:
+    """The largest micro-batch, with all beside it that a step will have."""
     sharding, model = start.sharding, start.policy.model
     trained = [p for player in players for p in player.parameters]
     shapes = [local(p).shape for p in trained]
@@ -193,17 +202,20 @@ def _budget(
         "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
     }
+    weights = list(dict.fromkeys([*model.parameters(), *trained]))
     vocabulary = base_of(model).config.get_text_config().vocab_size
-    trial = MemoryTrial(
-        players, steps, list(dict.fromkeys([*model.parameters(), *trained])), vocabulary, later, sharding.sizes.in_step
-    )
-    longest = int(steps.rows.lengths[steps.used()].max())
+    return MemoryTrial(players, steps, weights, vocabulary, later, sharding.sizes.in_step)
+
+
+def _budget(trial: MemoryTrial, run: Run, sharding: Sharding, watch: Watch) -> int:
+    """Tokens per micro-batch, found by running the largest one."""
+    watch.stage("trying the largest micro-batch")
     budget = find_budget(
         trial,
-        longest,
+        int(trial.steps.rows.lengths[trial.steps.used()].max()),
         wanted=run.tokens_per_micro_batch,
         said=watch.said,
-        later=sum(later.values()),
+        later=sum(trial.later.values()),
         world=sharding.processes.world,
     )
     watch.said(sentence_of(trial.parts, budget))
