@@ -165,7 +165,7 @@ def _value(paths: tuple[str, str], asked: Fit) -> _Value:
         assert questions is not None
         by = f"the reward of answers to {len(questions.prompts):,} prompts"
         return _Reward(Blend(start, end, device=device), lambda model: questions.rewards(model, tokenizer), by)
-    rows = read_answers(asked.data, tokenizer, answers=(1, None), max_length=longest_of(end))
+    rows = read_answers(asked.data, tokenizer, answers=(1, None), max_length=longest_of(end), given="--fit-data")
     best = TokenizedRows.of([replace(row, responses=row.responses[:1], scores=None) for row in rows])
     blend = Blend(start, end, device=device)
     by = f"the log-prob per token of the best answers in {asked.data}"

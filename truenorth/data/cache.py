@@ -29,7 +29,7 @@ def key_of(sources: Sequence[tuple[str, float]], tokenizer: Tokenizer, settings:
     What the account is held against afterwards, each time, is not part of it, nor how the rows are read.
     """
     digest = hashlib.blake2b(digest_size=16)
-    rules = settings.model_dump_json(exclude={"refuse": True, "max_problem_share": True, "needs": {"ends"}})
+    rules = settings.model_dump_json(exclude={"refuse": True, "max_problem_share": True, "needs": {"ends", "given"}})
     parts = [str(FORMAT), rules, tokenizer_identity(tokenizer)]
     parts += [f"{files.identity(path)} {share!r}" for path, share in sources]
     for part in parts:

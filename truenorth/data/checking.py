@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import DataError
+from ..errors import DataError, so_many
 from .checks import Repeats, problems_of
 from .comparisons import Comparison
 from .layouts import Layout, columns_of_texts, layout_of, used_by
@@ -162,8 +162,9 @@ def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
     single = not LAYOUTS[layout.name].several
     if single and needs.candidates[0] > 1:
         raise DataError(
-            f"The method compares at least {needs.candidates[0]} answers to a prompt, and {path} has one (read as "
-            f"{layout.name}). It needs prompt, chosen and rejected, or prompt and responses with scores or ranks."
+            f"{needs.given or 'The method'} compares at least {needs.candidates[0]} answers to a prompt, and {path} "
+            f"has one (read as {layout.name}). It needs prompt, chosen and rejected, or prompt and responses with "
+            "scores or ranks."
         )
     if needs.rewards and not layout.has_scores:
         margin = "; their difference, as a column margin, is enough too" if needs.differences else ""
@@ -182,11 +183,13 @@ def _must_serve(layout: Layout, path: str, needs: Needs) -> None:
 
 def too_many(comparison: Comparison, settings: DataSettings) -> str:
     """What to do where a row has more answers than the method takes, and nothing says which count; else empty."""
-    k, most = len(comparison.responses), settings.needs.candidates[1]
-    most = 2 if settings.needs.unpaired else most  # a pair is two single answers
+    needs, k = settings.needs, len(comparison.responses)
+    most = 2 if needs.unpaired else needs.candidates[1]  # a pair is two single answers
     if most is None or k <= most:
         return ""
     place = f"{comparison.file}, row {comparison.row} has {k} answers"
+    if needs.given:
+        return f"{place}, and {needs.given} takes {so_many(1, most, 'answer')} to a prompt."
     if most == 1:
         return (
             f"{place}, and the method takes one. Name its column, for instance --columns response=chosen, or take the "
@@ -195,7 +198,7 @@ def too_many(comparison: Comparison, settings: DataSettings) -> str:
     if settings.pairing != "none":
         return ""
     return (
-        f"{place}, and the method takes {_taken(settings.needs)}. Choose a pairing: best_vs_each (the best "
+        f"{place}, and the method takes {_taken(needs)}. Choose a pairing: best_vs_each (the best "
         f"against each other, {k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
     )
 

@@ -18,6 +18,7 @@ class Needs(Settings):
     demonstrations: bool = False  # whether rows with one answer are demonstrations beside pairs; both must be there
     columns: tuple[str, ...] = ()  # names of further numbers that every row must have
     ends: Ends | None = None  # how a model that scores whole answers reads them; none: token by token
+    given: str = ""  # the flag whose rows are read to measure by, for messages; empty: a method trains on them
     degraded: tuple[float, ...] = ()  # shares of an answer's key phrases that worse versions of it lack, growing
 
     @property

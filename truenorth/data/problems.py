@@ -187,20 +187,24 @@ class Account:
 
     def refusal(self, settings: DataSettings) -> str:
         """Why a run must not start with these rows, and what to do; empty where it may."""
-        if stops := self.stops:
-            why = _advice(stops)
-        elif self.kept == 0:
+        too_many = self.refusable > settings.max_problem_share * self.read
+        if not self.stops and self.kept and not too_many:
+            return ""
+        if settings.needs.given:  # to a command that has no flags for what becomes of a row
+            return f"The rows of {settings.needs.given} cannot be used as they are. Mend the file."
+        return f"The data cannot be trained on as they are: {self._why(settings)}"
+
+    def _why(self, settings: DataSettings) -> str:
+        if self.stops:
+            return _advice(self.stops)
+        if self.kept == 0:
             most = max(self.reasons, key=lambda name: self.reasons[name].count, default="")
             remedy = f" Most of them: {most}; {REMEDIES[most]}" if most in REMEDIES else ""
-            why = f"No row is left to train on.{remedy}"
-        elif self.refusable > settings.max_problem_share * self.read:
-            why = (
-                f"{self.refusable / self.read:.1%} of the rows would be dropped, and --max-problem-share is "
-                f"{settings.max_problem_share:g}. Repair the data, or raise --max-problem-share."
-            )
-        else:
-            return ""
-        return f"The data cannot be trained on as they are: {why}"
+            return f"No row is left to train on.{remedy}"
+        return (
+            f"{self.refusable / self.read:.1%} of the rows would be dropped, and --max-problem-share is "
+            f"{settings.max_problem_share:g}. Repair the data, or raise --max-problem-share."
+        )
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

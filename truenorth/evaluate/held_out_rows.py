@@ -14,30 +14,38 @@ from ..data.tokens import TokenizedRow, TokenizedRows, key_of
 from ..errors import DataError
 
 LINES = ".txt"  # a text on each line
+WANTED = (
+    "rows with one answer each (prompt and response, or messages), or texts: rows with `text`, or lines of a .txt file"
+)
 
 
 def read_answers(
-    path: str, tokenizer: PreTrainedTokenizerBase, *, answers: tuple[int, int | None], max_length: int
+    path: str, tokenizer: PreTrainedTokenizerBase, *, answers: tuple[int, int | None], max_length: int, given: str
 ) -> TokenizedRows:
     """Rows with so many answers, best first; those of more than `max_length` tokens are left out.
 
-    Raises DataError where rows cannot be read, or more than a tenth would be left out.
+    `given` is the flag that names the file, for messages. Raises DataError where rows cannot be read, or more than a
+    tenth would be left out.
     """
     settings = DataSettings(
-        needs=Needs(candidates=answers), max_length=max_length, too_long="drop", max_problem_share=0.1
+        needs=Needs(candidates=answers, given=given), max_length=max_length, too_long="drop", max_problem_share=0.1
     )
     return prepare([(path, 1.0)], tokenizer, settings=settings).rows
 
 
-def read_texts(path: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int) -> TokenizedRows:
+def read_texts(path: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int, given: str) -> TokenizedRows:
     """Rows with one answer each: those of a file of answers (a prompt and a response, or messages), or texts.
 
     A text is a line of a .txt file, or the `text` of rows without a prompt; its first token is the prompt, its others
-    are the answer, up to `max_length` tokens in all. Raises DataError where nothing is left, or a row is neither.
+    are the answer, up to `max_length` tokens in all. `given` is the flag that names the file, for messages. Raises
+    DataError where nothing is left, or a row is neither.
     """
     must_exist(path)
     if not _holds_texts(path):
-        return read_answers(path, tokenizer, answers=(1, 1), max_length=max_length)
+        try:
+            return read_answers(path, tokenizer, answers=(1, 1), max_length=max_length, given=given)
+        except DataError as error:
+            raise DataError(f"{error}\n  {given} is for {WANTED}.") from None
     texts = dict(_texts(path))
     tokens = (np.array(ids[:max_length], np.int32) for ids in TextTokens(tokenizer).begin(list(texts.values())))
     rows = [

@@ -80,7 +80,7 @@ def _prompts(asked: Asked, subject: Subject, length: int) -> list[list[int]]:
     if asked.prompts is None:
         found = list[list[int]]()
         for path in asked.data:
-            rows = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length)
+            rows = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length, given="--data")
             found += [[int(token) for token in row.prompt] for row in rows[: asked.samples]]
         return found[: asked.samples]
     given = read_prompts(Path(asked.prompts))[: asked.samples]

@@ -36,7 +36,7 @@ def of_language_model(asked: Asked, subject: Subject, reference: Subject | None,
     """
     rows, ours, theirs, read = list[RankedRow](), list[Array](), list[Array](), 0
     for path in asked.data:
-        tokens = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length)
+        tokens = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length, given="--data")
         names = subsets(path, asked)
         read += len(names)
         rows += _rows(tokens, names)
@@ -130,7 +130,7 @@ def texts(path: str, said: Said) -> list[Comparison]:
 
     Raises DataError where rows cannot be used.
     """
-    settings = DataSettings(needs=Needs(candidates=(2, None)), max_problem_share=0.1)
+    settings = DataSettings(needs=Needs(candidates=(2, None), given="--data"), max_problem_share=0.1)
     with Workers(1) as workers:
         sources = [(path, 1.0)]
         checked = check_rows(sources, settings, workers, said)

@@ -87,7 +87,7 @@ def _subjects(asked: Asked, watch: Watch) -> tuple[Subject, Subject | None]:
 
 
 def _texts(path: str, subject: Subject, reference: Subject | None, length: int) -> Texts:
-    rows: TokenizedRows = read_texts(path, subject.tokenizer, max_length=length)
+    rows: TokenizedRows = read_texts(path, subject.tokenizer, max_length=length, given="--texts")
     ours = [float(total[0]) for total in subject.totals(rows)]
     theirs = None if reference is None else [float(total[0]) for total in reference.totals(rows)]
     return texts_of(rows.response_lengths.tolist(), bytes_of(rows, subject.tokenizer), ours, theirs)

@@ -81,8 +81,10 @@ def yardstick(
     longest = longest_of(model)
     rows = None
     if eval_data is not None:
-        rows = read_answers(eval_data, tokenizer, answers=(2, None), max_length=longest)
-    texts = None if ability_data is None else read_texts(ability_data, tokenizer, max_length=longest)
+        rows = read_answers(eval_data, tokenizer, answers=(2, None), max_length=longest, given="--eval-data")
+    texts = None
+    if ability_data is not None:
+        texts = read_texts(ability_data, tokenizer, max_length=longest, given="--ability-data")
     return Yardstick(tokenizer, rows, texts, asked)
 
 
