@@ -97,7 +97,7 @@ def test_rows_that_are_none_of_ability_are_refused_by_the_flag_that_brought_them
     text = str(caught.value)
     assert said in text
     assert "--ability-data is for rows with one answer each" in text
-    assert not any(word in text for word in ("the method", "The method", "train", "--columns", "--on-problem"))
+    assert not any(word in text for word in ("the method", "The method", "--columns", "--on-problem"))
 
 
 @pytest.mark.parametrize("row", [{"prompt": "a", "response": "b"}, PAIR | {"chosen": "No."}])
