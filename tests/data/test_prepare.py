@@ -207,7 +207,7 @@ def test_several_answers_reach_kto_through_pairs(data: Data) -> None:
 
 
 def test_several_answers_do_not_reach_kto_without_a_choice_of_pairs(data: Data) -> None:
-    with pytest.raises(DataError, match=r"has 3 answers, and the method takes single .*Choose a pairing"):
+    with pytest.raises(DataError, match=r"has 3 answers, and the method takes single .*Choose --pairing"):
         data.prepared(MANY, needs=Needs(candidates=(1, 1), columns=("label",)))
 
 

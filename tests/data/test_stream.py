@@ -130,7 +130,7 @@ def test_a_row_that_contradicts_an_earlier_one_is_kept_unless_asked_otherwise(st
 def test_more_answers_than_the_method_takes_stop_the_start_and_not_the_stream(streamed: Streamed) -> None:
     many = {"prompt": "hi", "responses": list("abc"), "scores": [1, 3, 2]}
     two = {"prompt": "hi", "responses": list("ab"), "scores": [1, 3]}
-    with pytest.raises(DataError, match="Choose a pairing"):
+    with pytest.raises(DataError, match="Choose --pairing"):
         streamed.rows([two, many])
     made, _ = streamed.rows([two, two, many])
     assert len(made) == 2

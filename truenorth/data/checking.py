@@ -198,7 +198,7 @@ def too_many(comparison: Comparison, settings: DataSettings) -> str:
     if settings.pairing != "none":
         return ""
     return (
-        f"{place}, and the method takes {_taken(needs)}. Choose a pairing: best_vs_each (the best "
+        f"{place}, and the method takes {_taken(needs)}. Choose --pairing best_vs_each (the best "
         f"against each other, {k - 1} pairs), best_vs_worst (one pair) or all_pairs ({k * (k - 1) // 2} pairs)."
     )
 
