@@ -2,16 +2,23 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from tests.tiny import tiny_directory, tiny_model
-from truenorth import align, world
+from tests.tiny import rows_of, tiny_directory, tiny_model
+from truenorth import align, session, world
+from truenorth.data.loader import Steps
+from truenorth.data.tokens import TokenizedRows
+from truenorth.evaluate.progress import Silent
+from truenorth.judge import judge_of
 from truenorth.methods import recipe
 from truenorth.models.references import Frozen
+from truenorth.run import Run
+from truenorth.train.trial import MemoryTrial
 
 QUICK = {"batch_size": 4, "precision": "float32", "samples": 0, "max_steps": 2}
 
@@ -83,3 +90,21 @@ def test_the_final_model_has_the_template_that_it_was_trained_with(model: str, p
     (tmp_path / "own.jinja").write_text(text)
     align("dpo", model=model, data=pairs, out=tmp_path / "run", chat_template=tmp_path / "own.jinja", **QUICK)
     assert AutoTokenizer.from_pretrained(tmp_path / "run" / "final").chat_template == text
+
+
+def test_the_trial_counts_a_judge_in_memory(model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    later = list[int]()
+
+    def found(trial: MemoryTrial, *_: object, **asked: Any) -> int:
+        later.append(asked["later"])
+        trial.parts = trial.later
+        return 1000
+
+    monkeypatch.setattr(session, "find_budget", found)
+    (tmp_path / "prompts.txt").write_text("hello there\n")
+    steps = Steps(TokenizedRows.of(rows_of([(4, (3, 2))] * 4)), 4)
+    for judge in (None, judge_of(f"reward:{model}")):
+        run = Run(model=model, data=[], out=tmp_path, prompts=tmp_path / "prompts.txt", judge=judge)
+        session.begin(recipe("online_dpo"), run, (steps, None), saved=None, watch=Silent())
+    judge = AutoModelForSequenceClassification.from_pretrained(model, num_labels=1)
+    assert later[1] - later[0] == 4 * sum(p.numel() for p in judge.parameters())

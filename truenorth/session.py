@@ -26,6 +26,7 @@ from .models.scores import ScoreReader
 from .models.sharding import WHOLE, Sharding, local
 from .models.storage import store_frozen
 from .models.twin import twin_of
+from .online.judge_cost import judge_cost
 from .online.round_steps import RoundSteps
 from .optim.state_size import state_bytes, task_bytes
 from .players import SCORE, merging, player_of, slow_player
@@ -105,7 +106,7 @@ def begin(
     live = recipe.schedule is not None or run.stream is not None
     start = Start(policy, run.model, cache_folder(), 0, run.trust_remote_code, sharding, asked, live)
     if saved is None:
-        budget = _budget(_trial(recipe, [player, *others], start, steps), run, sharding, watch)
+        budget = _budget(_trial(recipe, run, [player, *others], start, steps), run, sharding, watch)
     else:
         budget = saved.budget
     start = replace(start, budget=budget)
@@ -190,7 +191,7 @@ def first_step(recipe: Recipe, session: Session) -> FirstStep | None:
         return check_first_step(session.players, batch, session.references, precision=precision)
 
 
-def _trial(recipe: Recipe, players: Sequence[Player], start: Start, steps: PlannedSteps) -> MemoryTrial:
+def _trial(recipe: Recipe, run: Run, players: Sequence[Player], start: Start, steps: PlannedSteps) -> MemoryTrial:
     """The largest micro-batch, with all beside it that a step will have."""
     sharding, model = start.sharding, start.policy.model
     trained = [p for player in players for p in player.parameters]
@@ -201,6 +202,7 @@ def _trial(recipe: Recipe, players: Sequence[Player], start: Start, steps: Plann
         "clients": bytes_in_rounds(steps, shapes, state=state, group=start.sharding.processes.data),
         "task vector": task_bytes(recipe.update, shapes),
         "references": bytes_beside(recipe.references, start),
+        "judge": judge_cost(run.judge, gpu=torch.cuda.is_available()).held,
     }
     weights = list(dict.fromkeys([*model.parameters(), *trained]))
     vocabulary = base_of(model).config.get_text_config().vocab_size

@@ -13,7 +13,7 @@ from truenorth.commands import plan_command
 from truenorth.errors import SettingsError
 from truenorth.judge import judge_of
 from truenorth.online.judge import open_judge
-from truenorth.planning.judged import judge_cost
+from truenorth.online.judge_cost import judge_cost
 
 Planned = dict[str, Any]
 Plans = Callable[..., Planned]

@@ -1,5 +1,6 @@
 """The trial of the largest micro-batch: it counts what a step takes, and leaves nothing changed."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,10 @@ from truenorth.data.loader import Steps
 from truenorth.data.tokens import TokenizedRows
 from truenorth.errors import SettingsError
 from truenorth.methods.dpo import DPO
+from truenorth.methods.mpo import MPO
 from truenorth.models.policy import Policy
 from truenorth.optim.update import AdamW
+from truenorth.recipe import Objective
 from truenorth.train import budget
 from truenorth.train.budget import find_budget
 from truenorth.train.resident import growth_of
@@ -19,11 +22,11 @@ from truenorth.train.step import Player
 from truenorth.train.trial import MemoryTrial
 
 
-def trial_of(*, batch_size: int = 4, **changes: object) -> MemoryTrial:
-    model = tiny_model("llama", **changes).requires_grad_(True)
-    policy = Policy.of(model, "float32")
+def trial_of(objective: Objective | None = None, *, batch_size: int = 4, **changes: object) -> MemoryTrial:
+    model, objective = tiny_model("llama", **changes).requires_grad_(True), objective or DPO()
+    log_probs = partial(Policy.of(model, "float32").log_probs, asked=objective.of_policy)
     named = dict(model.named_parameters())
-    player = Player(policy.log_probs, DPO(), AdamW().build(named.values()), named, max_grad_norm=1.0)
+    player = Player(log_probs, objective, AdamW().build(named.values()), named, max_grad_norm=1.0)
     steps = Steps(TokenizedRows.of(rows_of([(20, (10, 12))] * 8)), batch_size)
     return MemoryTrial([player], steps, list(model.parameters()), 97, {"optimizer": 1000}, sharded=False)
 
@@ -52,6 +55,11 @@ def test_gradients_of_an_earlier_micro_batch_are_there_where_a_step_has_several(
     weights = sum(p.numel() * 4 for p in trial.parameters)
     assert trial(10_000)["gradients"] < weights  # all prompts of a step at once: they come as activations go
     assert trial(50)["gradients"] == weights
+
+
+def test_whole_distributions_are_counted_where_a_loss_compares_them() -> None:
+    logits = 4 * (11 + 13) * 97 * 4  # bytes, of the response tokens of all prompts
+    assert trial_of(MPO())(10_000)["head"] >= 2 * logits  # the policy's and a reference's
 
 
 def test_what_comes_later_is_among_the_parts() -> None:

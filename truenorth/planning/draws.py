@@ -16,10 +16,10 @@ from ..feeds import Played
 from ..models.logprobs import base_of
 from ..models.memory import PARTS
 from ..online.draw_cost import DrawCost, DrawnTogether, draw_cost
+from ..online.judge_cost import JudgeCost
 from ..online.sampler import batches, capacity
 from ..online.sampling import Sampling
 from ..schedule import answers_compared
-from .judged import JudgeCost
 
 LAUNCHING = 4e-4  # seconds a layer: Python and the starts of kernels, measured on a CPU (docs/plan.md)
 

@@ -15,12 +15,12 @@ from ..feeds import arriving, dealt, playable
 from ..models.policy import Precision, fast_precision
 from ..models.references import COMPUTED_BEFORE, Moving
 from ..models.sharding import sizes_of
+from ..online.judge_cost import JudgeCost, judge_cost
 from ..recipe import Recipe
 from ..refusals import adapts, refuse_parts_of_a_model
 from ..run import Run
 from .asked import Planned
 from .draws import rounds_plan
-from .judged import JudgeCost, judge_cost
 from .rows import rows_of
 
 

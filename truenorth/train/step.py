@@ -113,7 +113,7 @@ def score(players: Sequence[Player], batch: PackedBatch, references: Mapping[str
             rewards=batch.rewards,
             wins=batch.wins,
             columns=batch.columns,
-            token_kl=_token_kl(players[i].objective, policy, frozen, batch),
+            token_kl=token_kls(players[i].objective, policy, frozen, batch),
             degrees=policy.degrees,
         )
         scored.append(_with_sample(players[i].objective, candidates))
@@ -127,9 +127,10 @@ def _with_sample(objective: Objective, candidates: Candidates) -> Candidates:
     return candidates if compared == candidates.policy.total.shape[1] else candidates.with_sample(compared)
 
 
-def _token_kl(
+def token_kls(
     objective: Objective, policy: LogProbs, references: Mapping[str, LogProbs], batch: PackedBatch
 ) -> dict[str, Tensor]:
+    """[B, K] nats from each reference, for an objective that reads them."""
     if "token_kl" not in objective.reads:
         return {}
     return {name: token_kl(policy, references[name], batch) for name in objective.references}

@@ -5,13 +5,13 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..data.loader import PlannedSteps
 from ..data.packing import PackedBatch
 from ..errors import SettingsError
 from ..models.memory import Bytes, Part, counting
-from .step import Player
+from .step import Player, token_kls
 
 
 @dataclass(slots=True)
@@ -54,9 +54,8 @@ class MemoryTrial:
 
     def _pass(self, batch: PackedBatch) -> None:
         try:
-            found = [player.log_probs(batch) for player in self.players]
-            read = [part.degrees.sum() for part in found if part.degrees is not None]
-            torch.stack([*(part.total.sum() for part in found), *read]).sum().backward()
+            parts = [part for player in self.players for part in _read(player, batch)]
+            torch.stack([part.sum() for part in parts]).sum().backward()
         except torch.cuda.OutOfMemoryError as error:
             if not self.sharded:
                 raise
@@ -64,6 +63,14 @@ class MemoryTrial:
                 f"a micro-batch of {len(batch.tokens)} tokens does not fit in the GPU's memory. Give a smaller "
                 "--tokens-per-micro-batch, or switch on --gradient-checkpointing."
             ) from error
+
+
+def _read(player: Player, batch: PackedBatch) -> list[Tensor]:
+    """What a loss reads of the policy. Its own distributions stand for those of references, which are as large."""
+    found, objective = player.log_probs(batch), player.objective
+    references = dict.fromkeys(objective.references, found.detach())
+    degrees = [] if found.degrees is None else [found.degrees]
+    return [found.total, *degrees, *token_kls(objective, found, references, batch.to(found.total.device)).values()]
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from transformers import AutoModelForSequenceClassification
 from ..judge import JudgeSettings
 from ..models.classifier import check_classifier
 from ..models.load import config_of
-from ..online.judges.preference import PreferenceModel
-from ..online.judges.reward import RewardModel
+from .judges.preference import PreferenceModel
+from .judges.reward import RewardModel
 
 
 @dataclass(frozen=True, slots=True)
