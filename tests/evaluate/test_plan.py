@@ -16,6 +16,7 @@ from truenorth.errors import SettingsError
 from truenorth.evaluate.machines import GPUS, this_processor
 from truenorth.evaluate.plan import Plan, plan
 from truenorth.evaluate.plan_memory import Memory, Question
+from truenorth.evaluate.plan_text import sentences
 from truenorth.methods import recipe
 from truenorth.models.load import with_lora
 from truenorth.models.logprobs import base_of
@@ -27,6 +28,7 @@ from truenorth.run import LoRA, Run
 from truenorth.train.budget import SHARE
 
 ROWS = RowLengths.alike(1000, prompt=40, response=30, candidates=2)
+SHAPE = Shape.of(pack(rows_of([(6, (5, 4))])).layout)
 
 
 @pytest.fixture(scope="module")
@@ -208,6 +210,22 @@ def test_what_does_not_fit_is_said_with_what_to_change(config: str) -> None:
     assert not found.fits
     assert any("--gradient-checkpointing" in note for note in found.notes)
     assert any("--lora 16" in note for note in found.notes)
+
+
+def test_starting_kernels_is_a_floor_whatever_the_rate(config: str) -> None:
+    question = asked(config, gpu="h100")
+    twice = replace(question, machine=replace(question.machine, rate=2 * question.machine.rate))
+    found = plan(question, ROWS)
+    assert plan(twice, ROWS).seconds == found.seconds == found.starting > 0
+    assert "at least" in " ".join(sentences(found))
+
+
+def test_every_layer_starts_as_many_kernels() -> None:
+    one, two, three = (
+        Rehearsal(tiny_model("llama", num_hidden_layers=layers).config, Asked())(SHAPE).launches
+        for layers in (1, 2, 3)
+    )
+    assert three - two == two - one > 3 * 7  # products alone: seven forward, twice as many backward
 
 
 def test_twice_the_rate_takes_half_the_time(config: str) -> None:

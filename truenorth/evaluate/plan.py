@@ -1,7 +1,7 @@
 """What a run will take before it is started: memory by part, micro-batches, tokens, time. Nothing is loaded.
 
 Memory is counted by going through the model's own layers without contents, for one process. Time is the number of
-products over a rate, so it is an estimate.
+products over a rate, and on a GPU no less than what starting its kernels takes, so it is an estimate.
 """
 
 from collections.abc import Callable, Iterator
@@ -19,6 +19,7 @@ from .plan_memory import Course, Memory, Question
 from .plan_rounds import RoundsPlan
 
 STAYING = (Frozen, OtherModel)  # references whose log-probs could as well be computed before
+LAUNCH = 5e-6  # seconds in which Python and the driver start a kernel on a GPU: an estimate, nobody has measured ours
 REACHED = 0.4  # share of the products' rate that a step reaches; ours on a CPU: benchmarks/matmul.py
 
 
@@ -46,6 +47,7 @@ class Plan:
     reached: float  # share of it that a step reaches
     seconds: float  # per step
     waiting: float  # seconds of these that only wait for the links; the rest computes
+    starting: float  # the rest, where starting a GPU's kernels takes longer than computing; else 0
     forward: float  # seconds of one pass of a model over a step's rows without gradients
     course: Course
     references: float  # seconds in which they are computed before the first step
@@ -81,9 +83,9 @@ def plan(asked: Question, rows: RowLengths) -> Plan:
     parts, found, shape = memory.at(rows, wanted)
     per_step = asked.prompts * float(rows.totals.mean())
     own = per_step / memory.ranks / shape.tokens
-    flops, seconds, waiting = _time(asked, memory, found, micro_batches=own, tokens=shape.tokens)
-    rate = _rate(asked)
-    forward = own * found.forward_flops / rate if rate else 0.0
+    flops, computing, starting = _computing(asked, found, own)
+    waiting = _waiting(asked, memory, computing, micro_batches=own, tokens=shape.tokens)
+    forward = max(_at_rate(asked, own * found.forward_flops), _launching(asked, own, found.forward_launches))
     before = sum(isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
     return Plan(
         machine=asked.machine.name,
@@ -101,11 +103,12 @@ def plan(asked: Question, rows: RowLengths) -> Plan:
         rows=len(rows),
         saved=rows.saved,
         unshared=int(rows.totals.sum()) + rows.saved,
-        flops=flops,
+        flops=flops * asked.count,
         rate=asked.machine.rate,
         reached=REACHED,
-        seconds=seconds,
+        seconds=max(computing, starting) + waiting,
         waiting=waiting,
+        starting=starting if starting > computing else 0.0,
         forward=forward,
         course=asked.course,
         references=before * forward * len(rows) / asked.prompts,
@@ -129,18 +132,20 @@ def _largest(memory: Memory, rows: RowLengths, limit: float) -> int:
     return max(longest, min(fitting, int(memory.prompts * rows.totals.max())))
 
 
-def _time(
-    asked: Question, memory: Memory, found: Found, *, micro_batches: float, tokens: int
-) -> tuple[float, float, float]:
-    """FLOPs of a step of all processes, its seconds, and how many of them wait for the links between processes.
+def _computing(asked: Question, found: Found, micro_batches: float) -> tuple[float, float, float]:
+    """FLOPs of a step in one process, and the seconds in which it computes them and starts its kernels."""
+    references = sum(not isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
+    own = micro_batches * (found.flops + references * found.forward_flops)
+    launches = found.launches + references * found.forward_launches
+    return own, _at_rate(asked, own), _launching(asked, micro_batches, launches)
+
+
+def _waiting(asked: Question, memory: Memory, computing: float, *, micro_batches: float, tokens: int) -> float:
+    """Seconds in which a step waits for the links between processes.
 
     FSDP gathers weights and scatters gradients while layers compute; replicas and slices are waited for.
     """
     machine, sizes = asked.machine, memory.sizes
-    references = sum(not isinstance(r, COMPUTED_BEFORE) for r in asked.recipe.references.values())
-    own = micro_batches * (found.flops + references * found.forward_flops)
-    rate = _rate(asked)
-    computing = own / rate if rate else 0.0
     gradients = 4 * sum(p.numel() for p in memory.rehearsal.trained)
     gathered = max(1.0, micro_batches) * (2 * memory.travelling + gradients) * (1 - 1 / sizes.shards)
     summed = 2 * gradients / sizes.shards * (1 - 1 / sizes.replicas)
@@ -148,13 +153,18 @@ def _time(
     hidden = micro_batches * tokens * text.hidden_size * (2 if asked.precision == "bfloat16" else 4)
     added = 2 * 4 * text.num_hidden_layers * hidden * (1 - 1 / sizes.slices)  # twice a layer, forward and backward
     link = machine.between(asked.count)
-    waiting = max(0.0, gathered / link - computing) + summed / link + added / machine.between(sizes.slices)
-    return own * asked.count, computing + waiting, waiting
+    return max(0.0, gathered / link - computing) + summed / link + added / machine.between(sizes.slices)
 
 
-def _rate(asked: Question) -> float:
-    """FLOP/s that a step of one process reaches; 0: not known."""
-    return REACHED * asked.machine.rate / (1 if asked.machine.gpu else asked.count)
+def _at_rate(asked: Question, flops: float) -> float:
+    """Seconds in which one process computes them at the rate that a step reaches; 0: not known."""
+    rate = REACHED * asked.machine.rate / (1 if asked.machine.gpu else asked.count)
+    return flops / rate if rate else 0.0
+
+
+def _launching(asked: Question, micro_batches: float, launches: int) -> float:
+    """Seconds in which a GPU's kernels are started: it computes meanwhile, and waits where that is faster."""
+    return LAUNCH * max(1.0, micro_batches) * launches if asked.machine.gpu else 0.0
 
 
 def _advice(asked: Question, memory: Memory, found: Found, rows: RowLengths, fits: bool) -> Iterator[str]:

@@ -66,16 +66,26 @@ def sentences(plan: Plan) -> Iterator[str]:
         f"tokens, {plan.saved / plan.unshared:.0%}."
     )
     if plan.rate:
-        waits = f", {duration(plan.waiting)} of it waiting for other processes" if plan.waiting else ""
-        yield (
-            f"A step takes about {duration(plan.seconds)}{waits}: {count(plan.flops)} FLOP, at {plan.reached:.0%} of "
-            f"{plan.rate / 1e12:,.2f} TFLOP/s. An estimate, not a measurement."
-        )
+        yield _step(plan)
     if plan.rounds is not None:
         yield from _before_the_steps(plan, plan.rounds)
     yield from plan.notes
     if plan.rate:
         yield _in_all(plan)
+
+
+def _step(plan: Plan) -> str:
+    """How long a step takes, and of what."""
+    waits = f", {duration(plan.waiting)} of it waiting for other processes" if plan.waiting else ""
+    if plan.starting:
+        return (
+            f"A step takes at least {duration(plan.seconds)}{waits}: starting its kernels takes longer than its "
+            f"{count(plan.flops)} FLOP. An estimate, not a measurement."
+        )
+    return (
+        f"A step takes about {duration(plan.seconds)}{waits}: {count(plan.flops)} FLOP, at {plan.reached:.0%} of "
+        f"{plan.rate / 1e12:,.2f} TFLOP/s. An estimate, not a measurement."
+    )
 
 
 def _before_the_steps(plan: Plan, rounds: RoundsPlan) -> Iterator[str]:
@@ -113,8 +123,9 @@ def _in_all(plan: Plan) -> str:
         unknown.append("drawing")
     if rounds is not None and rounds.questions and rounds.judging is None:
         unknown.append("judging")
-    about = f"at least {duration(seconds)}, {' and '.join(unknown)} not counted" if unknown else duration(seconds)
-    return f"{steps:,} step{'s' * (steps > 1)} in all: about {about}, {without}.".replace("about at", "at")
+    about = "at least" if unknown or plan.starting else "about"
+    left_out = f", {' and '.join(unknown)} not counted" if unknown else ""
+    return f"{steps:,} step{'s' * (steps > 1)} in all: {about} {duration(seconds)}{left_out}, {without}."
 
 
 def count(number: float) -> str:

@@ -47,6 +47,7 @@ class Ledger(TorchDispatchMode):
         self.live: dict[Part, int] = dict.fromkeys(PARTS, 0)
         self.peak: dict[Part, int] = dict.fromkeys(PARTS, 0)  # the parts at the moment when their sum was largest
         self.flops = 0  # of matrix products
+        self.launches = 0  # operations that are no views: about as many kernels are started
         self._entries: dict[int, tuple[Part, int]] = {}  # storage -> part, bytes
         self._total = self._most = 0
 
@@ -71,6 +72,7 @@ class Ledger(TorchDispatchMode):
         out = func(*args, **(kwargs or {}))
         if (count := flop_registry.get(func._overloadpacket)) is not None:
             self.flops += count(*args, **(kwargs or {}), out_val=out)
+        self.launches += not func.is_view
         for tensor in tree_leaves(out):
             if isinstance(tensor, Tensor) and _place(tensor) not in self._entries:
                 self.own(self._part_of(tensor, func, args), [tensor])

@@ -90,6 +90,8 @@ class Found:
     peak: Bytes  # at the moment when their sum is largest
     forward_flops: int  # of one forward pass without gradients: what a reference costs
     flops: int  # of the forward and backward pass
+    forward_launches: int  # operations, about one kernel each, of one forward pass without gradients
+    launches: int  # of the forward and backward pass
     shared: bool  # whether the architecture lets prompts be shared
 
 
@@ -183,7 +185,7 @@ class Rehearsal:
         with self._mode, counting(self.parameters, vocabulary=vocabulary) as ledger:
             with torch.no_grad():
                 self._log_probs(self.model, shape)
-            forward = ledger.flops
+            forward, launches = ledger.flops, ledger.launches
             if accumulated:
                 for parameter in self.trained:
                     parameter.grad = torch.empty_like(parameter)
@@ -192,7 +194,8 @@ class Rehearsal:
         attention = 4 * shape.pairs * self._attention_width if self.shared else 0
         passes = len(self.models) * (3.5 + self.asked.checkpointing)  # backward: five products, not two
         both = ledger.flops - forward + passes * attention
-        return Found(ledger.peak, forward + attention, round(both), self.shared)
+        later = ledger.launches - launches
+        return Found(ledger.peak, forward + attention, round(both), launches, later, self.shared)
 
     @property
     def _attention_width(self) -> int:
