@@ -9,6 +9,7 @@ from .settings import Settings, setting
 
 Baseline = Literal["average", "plain_sum", "routing", "sequential", "joint", "replay"]
 Region = Literal["box", "simplex"]
+MemoryOf = Literal["trained", "unseen"]
 
 
 class Domains(Settings):
@@ -24,6 +25,9 @@ class Domains(Settings):
         None, "names of the domains in the order of training; none: as they come", source="ours"
     )
     memory: int = setting(64, "rows of each domain that are kept to fit the ratios by", source="ours", ge=1)
+    memory_of: MemoryOf | None = setting(
+        None, "rows trained on as well, or unseen, a fifth at most; none: trained", source="ours"
+    )
     within: Region | None = setting(
         None, "where fitted ratios lie: each in [0, 1], or their sum 1 too; none: box", source="ours"
     )
@@ -46,7 +50,7 @@ class Domains(Settings):
 
     @model_validator(mode="after")
     def _one_way_to_ratios(self) -> Self:
-        for name in ("fit", "within"):
+        for name in ("fit", "within", "memory_of"):
             if self.ratios is not None and getattr(self, name) is not None:
                 raise SettingsError(
                     f"domains.ratios are given, and domains.{name} is about finding others: leave one of them out."
@@ -61,6 +65,11 @@ class Domains(Settings):
     def region(self) -> Region:
         """Where ratios lie, if they are fitted."""
         return self.within or "box"
+
+    @property
+    def rows_of_memory(self) -> MemoryOf:
+        """Whether they are trained on; where ratios are given there is nothing to keep them out for."""
+        return self.memory_of or "trained"
 
     def check_count(self, count: int) -> None:
         """Raise SettingsError where there are not as many domains as these settings are for."""

@@ -90,6 +90,14 @@ def plain(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Pa
     return out
 
 
+@pytest.fixture(scope="module")
+def unseen(given: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same, its memory kept out of training."""
+    out = tmp_path_factory.mktemp("unseen") / "run"
+    align(over_domains(baselines=(), memory_of="unseen"), **given, out=out, **QUICK)
+    return out
+
+
 def weights(folder: Path) -> dict[str, torch.Tensor]:
     return load_file(folder / "adapter_model.safetensors")
 
@@ -159,6 +167,29 @@ def test_replay_trains_on_what_is_remembered_as_well(whole: Path) -> None:
     assert all(json.loads(line)["topic"] == "boats" for line in kept)
 
 
+def test_an_unseen_memory_is_of_no_row_that_its_domain_is_trained_on_and_the_page_says_so(unseen: Path) -> None:
+    for name, folder in (("boats", "01-boats"), ("bread", "02-bread")):
+        kept, trained = (
+            [json.loads(line)["prompt"] for line in (unseen / place / f"{folder}.jsonl").read_text().splitlines()]
+            for place in ("memory", "rows/trained_on")
+        )
+        assert (len(kept), len(trained)) == (2, 10)  # a fifth at most
+        assert not set(kept) & set(trained)
+        account = json.loads((unseen / "domains" / folder / "account.json").read_text())
+        assert account["account"]["read"] == 10
+        assert f"2 of 12 rows of {name}" in (unseen / "report.html").read_text()
+
+
+def test_a_domain_beside_an_unseen_memory_is_a_run_on_the_other_rows_bit_for_bit(
+    unseen: Path, plain: Path, given: dict[str, Any], tmp_path: Path
+) -> None:
+    own = over_domains().replace(domains=None)
+    align(own, model=given["model"], data=unseen / "rows/trained_on/02-bread.jsonl", out=tmp_path / "own", **QUICK)
+    ours = weights(unseen / "domains/02-bread/final")
+    assert same(ours, weights(tmp_path / "own/final"))
+    assert not same(ours, weights(plain / "domains/02-bread/final"))
+
+
 def test_a_compressed_sum_has_that_rank_and_says_its_error(whole: Path) -> None:
     said = found(whole)["compressed"]
     assert said["rank"] == 2
@@ -187,10 +218,16 @@ class Killed(Exception):
     """Stands for a kill."""
 
 
+@pytest.mark.parametrize(("name", "memory_of"), [("plain", "trained"), ("unseen", "unseen")])
 def test_a_run_that_is_killed_in_the_second_domain_ends_with_the_same_bytes(
-    given: dict[str, Any], plain: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str,
+    memory_of: str,
+    given: dict[str, Any],
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    train = job.train
+    whole, asked, train = request.getfixturevalue(name), over_domains(baselines=(), memory_of=memory_of), job.train
 
     def killed(players: Any, plan: Any, progress: Any) -> Any:
         def stopping(step: int) -> None:
@@ -202,15 +239,15 @@ def test_a_run_that_is_killed_in_the_second_domain_ends_with_the_same_bytes(
     monkeypatch.setattr(job, "train", killed)
     out = tmp_path / "cut"
     with pytest.raises(Killed):
-        align(over_domains(baselines=()), **given, out=out, **QUICK)
+        align(asked, **given, out=out, **QUICK)
     monkeypatch.undo()
     assert not (out / "final").exists()
     first = out / "domains/01-boats/final/adapter_model.safetensors"
     kept = first.stat().st_mtime_ns
-    align(over_domains(baselines=()), **given, out=out, resume=True, **QUICK)
+    align(asked, **given, out=out, resume=True, **QUICK)
     assert first.stat().st_mtime_ns == kept
     for file in FILES:
-        assert (out / file).read_bytes() == (plain / file).read_bytes(), file
+        assert (out / file).read_bytes() == (whole / file).read_bytes(), file
 
 
 RUN = """

@@ -7,6 +7,7 @@ import pytest
 
 from truenorth.evaluate.continual import (
     Continual,
+    Memory,
     Ratios,
     average,
     backward_transfer,
@@ -15,10 +16,14 @@ from truenorth.evaluate.continual import (
     matrices,
     summary,
 )
+from truenorth.evaluate.continual_findings import findings
 from truenorth.evaluate.continual_page import lines, render, write_continual
 from truenorth.files import write_json
 
 R = [[0.5, 0.5, 0.4], [0.9, 0.6, 0.5], [0.7, 0.8, 0.3], [0.8, 0.7, 0.9]]  # three domains
+UNSEEN = Memory(
+    "unseen", {"kind & warm": 2, "tales": 3, "reviews": 3}, {"kind & warm": 12, "tales": 20, "reviews": 20}
+)
 
 
 def test_the_numbers_are_those_worked_by_hand() -> None:
@@ -58,7 +63,7 @@ def found() -> Continual:
     names = ("kind & warm", "tales", "reviews")
     ways = {"cofs": {"accuracy": R}, "joint": {"accuracy": [R[0], None, None, R[3]]}}
     fits = (Ratios((1.0,)), Ratios((0.4, 0.6), 0.5, 0.6, 0.7), Ratios((0.2, 0.3, 0.5), 0.4, 0.5, 0.43219))
-    return Continual(names, fits, ways, dict.fromkeys(names, 10), within="box")
+    return Continual(names, fits, ways, dict.fromkeys(names, 10), within="box", memory=UNSEEN)
 
 
 def test_the_page_says_every_number_of_the_matrix_and_escapes_names() -> None:
@@ -89,3 +94,37 @@ def test_the_end_in_the_terminal_names_every_way_and_ratio() -> None:
     assert "80.0 %" in text
     assert "10.0 points" in text
     assert "reviews 0.5" in text
+
+
+def fitted(*ratios: float, within: str = "box", memory: Memory | None = UNSEEN, **losses: float) -> Continual:
+    fits = (*found().fits[:-1], Ratios(ratios, **{"loss": 0.5, "at_equal": 0.55, "at_zeros": 0.7} | losses))
+    return replace(found(), fits=fits, within=within, memory=memory)
+
+
+def titles(found: Continual) -> list[str]:
+    return [finding.title for finding in findings(found)]
+
+
+def test_a_sum_that_is_worse_than_the_base_is_a_problem_whatever_memory_is() -> None:
+    for memory in (UNSEEN, replace(UNSEEN, of="trained")):
+        worse = fitted(0.2, 0.3, 0.5, within="simplex", memory=memory, loss=0.8, at_ones=0.9)
+        assert [finding.level for finding in findings(worse)] == ["problem"]
+    assert not findings(found())  # of an older run the base's loss is not known
+
+
+def test_adapters_that_are_all_taken_back_on_unseen_rows_are_told() -> None:
+    back = fitted(0.6, 0.5, 0.7, at_ones=0.61)
+    assert titles(back) == ["Every adapter is taken back"]
+    assert titles(fitted(0.6, 1.0, 0.7, at_ones=0.61)) == []  # one of them may contradict the others
+    assert titles(replace(back, memory=replace(UNSEEN, of="trained"))) == []
+    page, text = render(back, []), "\n".join(lines(back))
+    for shown in (page, text):
+        assert "Every adapter is taken back" in shown
+        assert "--epochs or --max-steps" in shown
+    assert "2 of 12 rows of kind &amp; warm, 3 of 20 rows of tales" in page
+    assert 'id="diagnosis"' not in render(fitted(1.0, 1.0, 1.0, at_ones=0.5), [])
+
+
+def test_a_simplex_with_more_loss_than_the_plain_sum_is_told_where_it_shows() -> None:
+    assert titles(fitted(0.0, 0.0, 1.0, within="simplex", at_ones=0.4)) == ["Ratios whose sum is 1 are too small"]
+    assert titles(fitted(0.0, 0.0, 1.0, within="simplex", at_ones=0.6)) == []

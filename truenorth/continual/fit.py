@@ -31,7 +31,8 @@ def fitted(asked: Domains, scorer: Scorer, memories: Sequence[Scored]) -> Ratios
     else:
         assert count == 2, "a run refuses a grid for more than two domains"
         best = on_grid(lambda ratios: _loss(scorer, memories, ratios))
-    best = replace(best, at_ones=_loss(scorer, memories, [1.0] * count))
+    ones, zeros = (_loss(scorer, memories, [ratio] * count) for ratio in (1.0, 0.0))
+    best = replace(best, at_ones=ones, at_zeros=zeros)
     return best if asked.region == "simplex" else in_box(uphill, best)
 
 

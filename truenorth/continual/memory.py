@@ -21,8 +21,7 @@ def reservoir(stream: Iterable[Row], size: int, *, seed: int, name: str) -> list
     >>> reservoir([("a", row) for row in range(1, 4)], 5, seed=0, name="letters")
     [('a', 1), ('a', 2), ('a', 3)]
     """
-    draw = random.Random(hashlib.sha256(f"{seed} {name}".encode()).digest())
-    kept = list[Row]()
+    draw, kept = drawing(seed, name), list[Row]()
     for count, item in enumerate(stream, 1):
         if len(kept) < size:
             kept.append(item)
@@ -31,9 +30,14 @@ def reservoir(stream: Iterable[Row], size: int, *, seed: int, name: str) -> list
     return sorted(kept)
 
 
+def drawing(seed: int, name: str) -> random.Random:
+    """What draws a domain's memory."""
+    return random.Random(hashlib.sha256(f"{seed} {name}".encode()).digest())
+
+
 def rows_of(rows: TokenizedRows) -> list[Row]:
     """The rows of files that were made into rows to train on, each once, in their order."""
-    return list(dict.fromkeys((row.file, row.row) for row in rows))
+    return list(dict.fromkeys(rows.origins()))
 
 
 def remembered(rows: TokenizedRows, kept: Sequence[Row]) -> TokenizedRows:

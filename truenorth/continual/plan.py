@@ -8,6 +8,7 @@ from transformers import PreTrainedTokenizerBase
 from ..data.prepare import Prepared, prepare
 from ..domains import Domains
 from ..errors import DataError, SettingsError
+from ..evaluate.continual import Memory
 from ..evaluate.progress import Watch
 from ..feeds.stored import steps_of
 from ..job import data_settings
@@ -21,6 +22,7 @@ from ..run import DataSource, Run, shares_of
 from ..settings import kind_of
 from .memory import Row, reservoir, rows_of
 from .sources import Domain
+from .unseen import apart
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,8 @@ class Planned:
     asked: Domains
     tokenizer: PreTrainedTokenizerBase
     domains: tuple[Domain, ...]
-    rows: Mapping[str, Prepared]
+    rows: Mapping[str, Prepared]  # all of each
+    trained_on: Mapping[str, Prepared]  # by the domain's own run: all, or what unseen memory leaves
     held_out: Mapping[str, Prepared]  # of the domains that have such rows: all or none
     memory: Mapping[str, list[Row]]
 
@@ -40,10 +43,15 @@ class Planned:
     def names(self) -> list[str]:
         return [domain.name for domain in self.domains]
 
+    @property
+    def kept(self) -> Memory:
+        """How many rows are remembered."""
+        rows = {name: len(kept) for name, kept in self.memory.items()}
+        return Memory(self.asked.rows_of_memory, rows, {n: len(rows_of(found.rows)) for n, found in self.rows.items()})
+
     def steps(self, domain: Domain) -> int:
         """Optimizer steps of its run."""
-        rows, run = self.rows[domain.name].rows, self.run
-        return steps_of(run, rows).count
+        return steps_of(self.run, self.trained_on[domain.name].rows).count
 
     def identity(self) -> dict[str, object]:
         """What must stay as it is from a kill to the run that goes on."""
@@ -102,24 +110,32 @@ def planned(recipe: Recipe, run: Run, domains: tuple[Domain, ...], *, world: Gro
     def prepared(sources: tuple[DataSource, ...]) -> Prepared:
         return world.in_turn(lambda: prepare(shares_of(sources), tokenizer, settings=settings, said=watch.stage))
 
-    rows, held_out = dict[str, Prepared](), dict[str, Prepared]()
+    rows, trained_on, held_out = dict[str, Prepared](), dict[str, Prepared](), dict[str, Prepared]()
+    parted, memory = list[Domain](), dict[str, list[Row]]()
     for domain in domains:
-        watch.stage(f"reading the data of {domain.name}")
-        rows[domain.name] = prepared(domain.data)
+        watch.stage(f"reading the data of {(name := domain.name)}")
+        rows[name] = prepared(domain.data)
         if domain.held_out:
-            held_out[domain.name] = prepared(domain.held_out)
+            held_out[name] = prepared(domain.held_out)
+        # the first alone: it may write files
+        own, memory[name] = world.first_says(
+            _remembering(domain, rows[name], recipe.domains, run) if world.first else (domain, [])
+        )
+        parted.append(own)
+        trained_on[name] = prepared(own.rest) if own.rest else rows[name]
     context = context_of(run.model, trust_remote_code=run.trust_remote_code)
     refuse_long_rows(run, context, [*rows.values(), *held_out.values()])
-    memory = {name: _remembered(name, found, recipe.domains.memory, run.seed) for name, found in rows.items()}
-    return Planned(recipe, run, recipe.domains, tokenizer, domains, rows, held_out, memory)
+    return Planned(recipe, run, recipe.domains, tokenizer, tuple(parted), rows, trained_on, held_out, memory)
 
 
-def _remembered(name: str, found: Prepared, size: int, seed: int) -> list[Row]:
-    """The rows of a domain that are kept. Raises DataError where it has fewer."""
+def _remembering(domain: Domain, found: Prepared, asked: Domains, run: Run) -> tuple[Domain, list[Row]]:
+    """The domain, with what is left to train on, and the rows that are kept. Raises DataError where it has too few."""
+    if asked.rows_of_memory == "unseen":
+        return apart(domain, found, asked.memory, seed=run.seed, folder=run.out / "rows" / "trained_on")
     there = rows_of(found.rows)
-    if len(there) < size:
+    if len(there) < asked.memory:
         raise DataError(
-            f"domains.memory keeps {size} rows of each domain, and {name} has {len(there)} that can be trained on: "
-            f"--set domains.memory={len(there)}, or fewer."
+            f"domains.memory keeps {asked.memory} rows of each domain, and {domain.name} has {len(there)} that can be "
+            f"trained on: --set domains.memory={len(there)}, or fewer."
         )
-    return reservoir(there, size, seed=seed, name=name)
+    return domain, reservoir(there, asked.memory, seed=run.seed, name=domain.name)

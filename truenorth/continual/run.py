@@ -56,7 +56,7 @@ def train_domains(recipe: Recipe, run: Run, *, resume: bool, watch: Watch) -> Re
             return Result(run.out, directory.report, interrupted=False, summary=Continual.read(run.out).to_dict())
         with directory.held():
             with _nothing_left_of_what_is_refused(directory):
-                domains = world.in_turn(lambda: tuple(domains_of(check(recipe, run), run, names)))
+                domains = world.first_says(tuple(domains_of(check(recipe, run), run, names)) if world.first else ())
                 plan = planned(recipe, run, domains, world=world, watch=watch)
             directory.write_settings(asked)
             try:
@@ -88,6 +88,7 @@ class _Sequence:
             sampling = Sampling(max_new_tokens=plan.asked.max_new_tokens, temperature=1.0, seed=run.seed)
             self.oracle = Oracle(open_judge(run.judge), sampling, plan.tokenizer)
             self.prompts = {d.name: first_prompts(d, plan.held_out[d.name], plan.asked.judged) for d in plan.domains}
+        watch.said(plan.kept.sentence)
         if not plan.held_out:
             watch.said("There is no --eval-data: what is kept and forgotten of each domain is not measured.")
 
@@ -181,6 +182,7 @@ class _Sequence:
             {name: len(found.rows) for name, found in self.plan.held_out.items()},
             small,
             None if self.plan.asked.ratios else self.plan.asked.region,
+            self.plan.kept,
         )
 
     def _gauge(self, adapters: Sequence[Path]) -> Gauge:
@@ -192,7 +194,7 @@ class _Sequence:
 
 
 def _numbers(fit: Ratios) -> Numbers:
-    losses = (fit.loss, fit.at_equal, fit.at_ones)
+    losses = (fit.loss, fit.at_equal, fit.at_ones, fit.at_zeros)
     return {"ratios": fit.ratios, "losses": [loss for loss in losses if loss is not None]}
 
 

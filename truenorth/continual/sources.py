@@ -24,6 +24,11 @@ class Domain:
     place: int  # in the order of training, from 0
     data: tuple[DataSource, ...]
     held_out: tuple[DataSource, ...] = ()  # none: it is not measured
+    rest: tuple[DataSource, ...] = ()  # `data` without its memory, where that is unseen
+
+    @property
+    def trained_on(self) -> tuple[DataSource, ...]:
+        return self.rest or self.data
 
     @property
     def folder(self) -> str:
@@ -160,8 +165,13 @@ def _written(column: str, path: str, files: Mapping[str, Path]) -> list[str]:
                 opened[name] = stack.enter_context(new[name].open("w", encoding="utf-8"))
             opened[name].write(json.dumps(raw.fields, ensure_ascii=False, default=str) + "\n")
     for name in opened:
-        if files[name].exists() and filecmp.cmp(new[name], files[name], shallow=False):
-            new[name].unlink()  # its time stays: tokens that were made of it are found again
-        else:
-            new[name].replace(files[name])
+        put(new[name], files[name])
     return list(opened)
+
+
+def put(new: Path, file: Path) -> None:
+    """Move a file to its place, unless it is there already."""
+    if file.exists() and filecmp.cmp(new, file, shallow=False):
+        new.unlink()  # its time stays: tokens that were made of it are found again
+    else:
+        new.replace(file)

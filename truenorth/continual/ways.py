@@ -29,7 +29,7 @@ class Stage:
 
 def of_domain(plan: Planned, domain: Domain) -> Stage:
     """The domain's own run: a fresh adapter on the base, by the method as it is without domains."""
-    run = _ordinary(plan.run, plan.run.out / "domains" / domain.folder, domain.data).replace(
+    run = _ordinary(plan.run, plan.run.out / "domains" / domain.folder, domain.trained_on).replace(
         eval_data=list(domain.held_out), samples=plan.run.samples, prompts=plan.run.prompts
     )
     title = f"Domain {domain.place + 1} of {len(plan.domains)}, {domain.name}."

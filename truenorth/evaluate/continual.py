@@ -73,6 +73,26 @@ class Ratios:
     loss: float | None = None  # nats per prompt; None: they were given, or there is one domain
     at_equal: float | None = None  # with equal ratios, their sum 1
     at_ones: float | None = None  # with all of them 1
+    at_zeros: float | None = None  # with all of them 0: of the base
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """The rows of each domain by which ratios are fitted."""
+
+    of: str  # trained, which are trained on as well, or unseen
+    rows: Mapping[str, int]
+    out_of: Mapping[str, int]  # rows of the domain that can be trained on
+
+    @property
+    def sentence(self) -> str:
+        """How many there are, and whether they are trained on.
+
+        >>> Memory("unseen", {"letters": 20, "tales": 24}, {"letters": 100, "tales": 243}).sentence
+        'Memory is 20 of 100 rows of letters, 24 of 243 rows of tales, which are not trained on.'
+        """
+        each = ", ".join(f"{count:,} of {self.out_of[name]:,} rows of {name}" for name, count in self.rows.items())
+        return f"Memory is {each}, which are {'not trained on' if self.of == 'unseen' else 'trained on as well'}."
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +105,7 @@ class Continual:
     counts: Mapping[str, int] = field(default_factory=dict)  # held-out rows of each domain
     compressed: Mapping[str, Any] | None = None  # rank, relative error, accuracy of each domain
     within: str | None = None  # box or simplex, where ratios were fitted; None: they were given
+    memory: Memory | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As it is written to continual.json, with the summary of every matrix."""
@@ -97,7 +118,8 @@ class Continual:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
         fits = tuple(Ratios(**fit | {"ratios": tuple(fit["ratios"])}) for fit in found["fits"])
         del found["summary"]  # it is made of the rest
-        return cls(**found | {"domains": tuple(found["domains"]), "fits": fits})
+        memory = None if found["memory"] is None else Memory(**found["memory"])
+        return cls(**found | {"domains": tuple(found["domains"]), "fits": fits, "memory": memory})
 
 
 def matrices(

@@ -11,6 +11,7 @@ from matplotlib.patches import Rectangle
 from ..files import write_text
 from ..train.evidence import percent, short
 from .continual import FILE, SUM, Continual, Matrix, summary
+from .continual_findings import findings
 from .page import environment
 from .plots import STAND_INS, WIDTH, drawing
 
@@ -52,6 +53,7 @@ def render(found: Continual, reports: Sequence[str]) -> str:
     return environment().get_template("continual.html.j2").render(
         headline=headline(found),
         found=found,
+        findings=findings(found),
         titles=TITLES,
         reports=list(zip(found.domains, reports, strict=False)),
         sums=list(SUMS.values()),
@@ -80,6 +82,8 @@ def lines(found: Continual) -> list[str]:
         told.append(f"{measure.capitalize():<18}{''.join(f'{name:>20}' for name in SUMS.values())}")
         for way, cells in _table(found, measure):
             told.append(f"  {way:<16}{''.join(f'{cell:>20}' for cell in cells)}")
+    for finding in findings(found):
+        told += [f"! {finding.title}. {finding.sentence}", f"  Turn: {finding.setting}"]
     return [
         *told,
         "Ratios: " + ", ".join(f"{n} {r:.3g}" for n, r in zip(found.domains, found.fits[-1].ratios, strict=True)),
