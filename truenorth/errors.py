@@ -33,7 +33,7 @@ class SamplerError(RuntimeError):
 
 
 class ProcessError(RuntimeError):
-    """Another process of the run has ended or cannot be reached."""
+    """Another process of the run has ended, cannot be reached, or has come to other weights."""
 
 
 def so_many(fewest: int, most: int | None, of: str) -> str:

@@ -21,6 +21,7 @@ from ..processes import Processes
 from . import chasing, checkpoint
 from .checkpoint import Progress
 from .metrics import Metrics
+from .replicas import refuse_drifted
 from .step import NotFinite, Player, Scores, train_step
 
 Record = Mapping[str, float | str]
@@ -80,7 +81,8 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
     """Take the steps that remain after `progress`. Ctrl-C in any process ends after the current step of all, with a
     checkpoint.
 
-    Raises NumericsError where a loss or gradient is not finite, after writing the rows to `not_finite.json`.
+    Raises NumericsError where a loss or gradient is not finite, after writing the rows to `not_finite.json`, and
+    ProcessError before a checkpoint of weights in which processes differ.
     """
     world = plan.processes.world
     log = plan.out / "metrics.jsonl" if world.first else Path(os.devnull)  # one process speaks
@@ -96,6 +98,7 @@ def train(players: Sequence[Player], plan: Plan, progress: Progress) -> Outcome:
             plan.watch(record)
 
         def keep() -> int:
+            refuse_drifted(players, progress.step, plan.processes)
             if world.first:
                 os.fsync(lines.fileno())
             checkpoint.save(plan.out / "checkpoints", players, progress, keep=plan.keep_checkpoints, world=world)
