@@ -226,7 +226,7 @@ def test_a_run_in_rounds_is_not_told_to_set_what_rounds_refuse() -> None:
         assert "--epochs" not in advice
 
 
-@pytest.mark.parametrize("records", [ill(), ill(6), [dict(r, loss=0.7) for r in healthy()]])
+@pytest.mark.parametrize("records", [ill(6), [dict(r, loss=0.7) for r in healthy()]])
 def test_a_stream_is_not_told_to_set_its_epochs(records: list[Metrics]) -> None:
     said, of_a_stream = (
         " ".join(finding.setting for finding in diagnose(Evidence(records, beta=0.1, stream=stream)))

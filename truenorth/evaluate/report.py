@@ -5,6 +5,7 @@ from pathlib import Path
 from markupsafe import Markup
 
 from ..files import write_text
+from ..train.advice import settled
 from ..train.diagnosis import diagnose
 from ..train.evidence import Evidence, Finding, short
 from ..train.saving import unlike_trained
@@ -19,8 +20,6 @@ from .plots import Chart, svg
 from .regret import regret_in
 from .round_samples import over_rounds
 from .samples import diagnose_samples
-
-LEVELS = ("problem", "watch", "good")
 
 
 def write_report(run_directory: Path) -> Path:
@@ -47,7 +46,7 @@ def findings(artifacts: Artifacts) -> list[Finding]:
     )
     found = diagnose(evidence, moving=artifacts.reference_moves, rounding=artifacts.summary.rounding)
     found += diagnose_samples(artifacts.samples) + unlike_trained(artifacts.summary.saving)
-    return sorted(found, key=lambda finding: LEVELS.index(finding.level))
+    return settled(found)
 
 
 def render(artifacts: Artifacts) -> str:

@@ -32,7 +32,7 @@ def diagnose_samples(samples: Sequence[Sample]) -> list[Finding]:
     looping = sum(repetition(s.after) >= LOOPS > repetition(s.before) for s in samples)
     if looping:
         sentence = f"{looping} of {len(samples)} answers after training repeat themselves; before it they did not."
-        setting = "a lower --learning-rate, fewer steps, or --set with a higher beta"
+        setting = "a lower --learning-rate, or fewer steps, or a higher beta"
         found.append(Finding("problem", "Answers fall into loops", sentence, setting))
     before, after = (statistics.fmean(len(t.split()) for t in texts) for texts in _texts(samples))
     if after > GROWS * before and after >= GROWS_LEAST and before > 0:

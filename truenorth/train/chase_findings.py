@@ -23,7 +23,7 @@ def chased(evidence: Evidence) -> Finding | None:
         f"against {short(losses[1 - lead][-1])}; the lead has changed {swaps:.0f} time{'' if swaps == 1 else 's'}."
     )
     if max(margin[-1] for margin in margins) > FAR:
-        setting = f"--set clamp=10 where it is none, a smaller alpha, or {evidence.lower_rate()}"
+        setting = f"--set clamp=10 where it is none, or a smaller alpha, or {evidence.lower_rate()}"
         return Finding("watch", "Both modules' margins are far out", f"{said} Every pair is told apart.", setting)
     if max(map(abs, gap)) < LEVEL * max(abs(margin[-1]) for margin in margins):
         setting = "a smaller chase.speed_ratio"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from . import stability
+from .advice import settled
 from .chase_findings import chased
 from .evidence import NOISE, Evidence, Finding, percent, short, smooth
 from .modules import by_module, together
@@ -58,7 +59,7 @@ def diagnose(whole: Evidence, *, moving: bool = False, rounding: Rounding | None
     found = each[0] if len(each) == 1 else together(*each)
     if len(whole.train("loss")) >= LEAST_STEPS and (chase := chased(whole)):
         found.append(chase)
-    return sorted(found, key=lambda finding: ("problem", "watch", "good").index(finding.level))
+    return settled(found)
 
 
 def _of_module(evidence: Evidence, moving: bool, rounding: Rounding | None) -> list[Finding]:
@@ -208,7 +209,7 @@ def accuracy(evidence: Evidence) -> Finding | None:
         return Finding("problem", "Below chance: are the labels reversed?", sentence, setting)
     if bounds[0] <= 0.5 and value < CHANCE_MOST:
         sentence = f"{said} {interval}: this cannot be told from chance."
-        setting = f"{evidence.higher_rate()}, {evidence.longer}, or more held-out rows for a narrower interval"
+        setting = f"{evidence.higher_rate()}, or {evidence.longer}, or more held-out rows for a narrower interval"
         return Finding("watch", "Accuracy at chance", sentence, setting)
     return Finding("good", "Better than chance", f"{said} {interval}.")
 
@@ -221,7 +222,7 @@ def generalization(evidence: Evidence) -> Finding | None:
         return None
     last, upper = held_out.values[-1], high.values[-1] if len(high) else held_out.values[-1]
     best = max(held_out.values)
-    setting = f"{evidence.shorter}, more rows, or {evidence.lower_rate()}"
+    setting = f"{evidence.shorter}, or more rows, or {evidence.lower_rate()}"
     if best - last > PAST_PEAK and upper < best:
         at = held_out.steps[held_out.values.index(best)]
         sentence = f"Held-out accuracy was {percent(best)} at step {at} and is {percent(last)} at the end."
@@ -249,7 +250,7 @@ def calibration(evidence: Evidence) -> Finding | None:
         return Finding("good", "Sure as often as right", said)
     level = "problem" if error[-1] >= MISCALIBRATED_FAR else "watch"
     if sure[-1] > right[-1]:
-        setting = f"{evidence.shorter}, more rows, or {evidence.lower_rate()}"
+        setting = f"{evidence.shorter}, or more rows, or {evidence.lower_rate()}"
         return Finding(level, "The judge is too sure of itself", said, setting)
     return Finding(
         level, "The judge is less sure than it could be", said, f"{evidence.longer}, or {evidence.higher_rate()}"

@@ -19,7 +19,10 @@ NOISE = 3.0  # standard errors that a movement must exceed: windows are short an
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One sentence about a run, how serious it is, and the setting to turn (empty where there is nothing to do)."""
+    """One sentence about a run, how serious it is, and the setting to turn (empty where there is nothing to do).
+
+    Of several ways to turn one, joined by `, or `, each stands for itself.
+    """
 
     level: Level
     title: str
@@ -109,7 +112,7 @@ class Evidence:
     def longer(self) -> str:
         """What would make the run longer."""
         if self.stream:
-            return "more rows (a longer --stream-idle, a larger --max-steps)"
+            return "more steps (as more rows come: --stream-idle, --max-steps)"
         return "more --rounds" if self.in_rounds else "more steps (--epochs, --max-steps)"
 
     @property

@@ -59,5 +59,5 @@ def _of_both(one: Finding, other: Finding) -> Finding:
     if said != other.sentence:
         said = f"First module: {said} Second module: {other.sentence}"
     if setting != other.setting:
-        setting = f"{setting} (first module); {other.setting} (second module)"
+        setting = f"{setting}, or {other.setting}"  # of a setting that both name, the first one's value stays
     return Finding(one.level, one.title, said, setting)

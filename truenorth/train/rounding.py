@@ -46,8 +46,8 @@ def drowned(rounding: Rounding | None, evidence: Evidence) -> Finding | None:
         f"So the accuracies of this run say {'nothing' if far else 'little'}."
     )
     setting = (
-        f"--precision float32; or {evidence.higher_rate()}, or {evidence.longer}. To measure this model: "
-        "`truenorth evaluate`, in float32 on a processor"
+        f"--precision float32, or {evidence.higher_rate()}, or {evidence.longer}, or `truenorth evaluate`, which "
+        "measures this model in float32 on a processor"
     )
     return Finding("problem" if far else "watch", drowned_title(by), sentence, setting)
 
