@@ -175,7 +175,9 @@ def test_a_domain_without_a_prompt_small_enough_is_refused(given: Run, tmp_path:
     rows = [{"prompt": f"{n % 2}?", "chosen": f"Yes {n}.", "rejected": "No."} for n in range(9)]
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = given.replace(data=[given.data[0].path, str(file)], out=tmp_path / "out")
-    with pytest.raises(DataError, match=r"few has 9 rows of 2 prompts, too few to keep one.*memory_of=trained"):
+    with pytest.raises(
+        DataError, match=r"few has 9 rows, and each of its prompts more than 1 of them.*memory_of=trained"
+    ):
         plan_of(run, memory_of="unseen")
 
 

@@ -34,8 +34,8 @@ def apart(domain: Domain, found: Prepared, size: int, *, seed: int, folder: Path
     if not kept:
         raise DataError(
             f"domains.memory_of=unseen keeps whole prompts out of training, a fifth of a domain's rows at most: "
-            f"{domain.name} has {len(there)} rows of {len(set(there.values()))} prompts, too few to keep one. Give it "
-            "more, or remember rows that are trained on: --set domains.memory_of=trained."
+            f"{domain.name} has {len(there)} rows, and each of its prompts more than {len(there) // LARGEST} of them. "
+            "Give it rows of more prompts, or remember rows that are trained on: --set domains.memory_of=trained."
         )
     drawn = {prompts[row] for row in kept}
     left_out = {row for row, prompt in prompts.items() if prompt in drawn}  # of rows that were dropped as well
