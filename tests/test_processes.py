@@ -19,6 +19,8 @@ from transformers import AutoTokenizer
 from tests.many import Job, launch, run, start
 from tests.tiny import tiny_directory, tiny_model
 from tests.train import divided
+from truenorth.data.tokens import TokenizedRows
+from truenorth.evaluate.rounding import totals
 from truenorth.models.policy import Policy
 
 TWO = {
@@ -32,7 +34,7 @@ FOUR = TWO | {
     "replicas of slices": {"layout": "tensor", "tensor_size": 2},
 }
 WAYS = {"full": {}, "lora": {"lora": {"rank": 4}}}
-DIVIDED = ("coupled", "federated", "broken", "gathered", "measured", "merged")
+DIVIDED = ("coupled", "federated", "broken", "gathered", "measured", "rescored", "merged")
 WORDS = ["the", "boat", "is", "slow", "and", "green", "but", "we", "like", "it"]
 
 
@@ -146,6 +148,13 @@ def test_what_is_measured_does_not_depend_on_how_the_model_is_held(held: str, tw
     assert ours.keys() == theirs.keys()
     for name, expected in theirs.items():
         assert torch.allclose(ours[name], expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max())), name
+
+
+def test_slices_score_in_float32_as_one_process_does(two: Path) -> None:
+    ours = json.loads((two / "rescored.json").read_text())
+    theirs = totals(Policy.of(divided.rounded_model(), "bfloat16"), TokenizedRows.of(divided.ROWS), budget=64)
+    assert ours["float32"] == [pytest.approx(row, abs=1e-4) for row in theirs["float32"]]
+    assert ours["bfloat16"] != ours["float32"]
 
 
 @pytest.mark.parametrize("name", divided.MERGES)

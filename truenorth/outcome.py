@@ -113,9 +113,9 @@ def measured(session: Session, players: Sequence[Player]) -> dict[str, float]:
 
 def in_both_precisions(session: Session, recipe: Recipe) -> Mapping[str, Totals] | None:
     """`evaluate.rounding.totals` of the policy. None where margins are float32 anyway, where they are of more than the
-    policy and its start, and where a process cannot score alone (FSDP gathers layers in bfloat16)."""
+    policy and its start, and of shards: FSDP gathers layers in bfloat16."""
     rows, policy = session.held_out, session.policy
-    if rows is None or policy.precision == "float32" or session.sharding.sizes.in_step or not tells(recipe):
+    if rows is None or policy.precision == "float32" or session.sharding.sizes.shards > 1 or not tells(recipe):
         return None
     with session.evaluating():
         return totals(policy, rows, budget=session.budget)

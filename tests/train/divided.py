@@ -14,10 +14,13 @@ from tests.train.test_step import SHAPES, Batchwise, Broken
 from truenorth.data.loader import batches
 from truenorth.data.packing import pack
 from truenorth.data.tokens import TokenizedRows
+from truenorth.evaluate.rounding import totals
 from truenorth.methods.dpo import DPO
 from truenorth.methods.online_merging import OnDARE, OnTIES
+from truenorth.models.logprobs import Model
 from truenorth.models.policy import Policy
 from truenorth.models.sharding import Sharding, Sizes, part_like, whole
+from truenorth.models.storage import store_frozen
 from truenorth.models.task_vector import task_vector
 from truenorth.optim.hfac import HFac
 from truenorth.optim.merging import Merged
@@ -99,6 +102,22 @@ def measured_step(policy: Policy) -> dict[str, torch.Tensor]:
     measures = {name: getattr(found, name).detach() for name in ("total", "tokens", "entropy", "collision")}
     layer: Any = policy.model.get_parameter("model.layers.0.mlp.up_proj.weight")
     return measures | {"gradient": layer.grad}
+
+
+def rescored(out: Path) -> None:
+    """What slices give of some rows in both precisions, under weights that are stored rounded."""
+    with joined() as group:
+        sharding, model = Sharding.over(group, Sizes(slices=group.size), torch.device("cpu")), rounded_model()
+        sharding.slice(model)
+        found = totals(sharding.shard(Policy.of(model, "bfloat16")), TokenizedRows.of(ROWS), budget=64)
+        if group.first:
+            out.with_suffix(".json").write_text(json.dumps(found))
+
+
+def rounded_model() -> Model:
+    model = tiny_model("llama").requires_grad_(False)
+    store_frozen(model)
+    return model
 
 
 def bfloat16_step(policy: Policy) -> dict[str, torch.Tensor]:
