@@ -65,7 +65,7 @@ def missing(objective: Objective, kind: str) -> str | None:
     if most == 1 and not apart and kind not in SINGLE:
         return r"answers, and the method takes one\. .*--columns response=chosen, or take the method sft_chosen"
     if kind in FOUR and most is not None:
-        return r"row 1 has 4 answers, .*Choose --pairing: best_vs_each .*, best_vs_worst .* or all_pairs \(6 pairs\)"
+        return r"row 1 has 4 answers, .*Choose --pairing best_vs_each .*, best_vs_worst .* or all_pairs \(6 pairs\)"
     if kind == "labelled" and "label" not in objective.columns:
         return "(?s)unwanted_answer.*takes every answer as a good one"
     if objective.demonstrations:
