@@ -10,7 +10,8 @@ Differs  in P(y_i > y'), a mean over all of the opponent's answers, and in every
          share of 0.125 to 0.375 did best. The mixture is one at each token. The theory's is one of whole answers,
          pi^(1 - eta tau) * pi_ref^(eta tau) over its sum over all answers, which is another distribution and cannot be
          drawn; they agree where answers have one token. In rounds of several steps the answers are those of the
-         policy at the round's start, and no ratio corrects for that.
+         policy at the round's start, and no ratio corrects for that. The theory's reference stays. Of one that moves,
+         the opponent of the first round after a move is mixed with what it was before, the KL is to what it is since.
 """
 
 from typing import Any, ClassVar
