@@ -88,6 +88,13 @@ def test_what_is_written_is_what_is_read(tmp_path: Path) -> None:
     assert write_continual(tmp_path).read_text() == render(Continual.read(tmp_path), [])
 
 
+def test_a_run_from_before_memory_was_written_down_is_read(tmp_path: Path) -> None:
+    older = found().to_dict()
+    del older["memory"]
+    write_json(tmp_path / "continual.json", older)
+    assert Continual.read(tmp_path) == replace(found(), memory=None)
+
+
 def test_the_end_in_the_terminal_names_every_way_and_ratio() -> None:
     text = "\n".join(lines(found()))
     assert "Joint" in text

@@ -118,7 +118,7 @@ class Continual:
         found = json.loads((out / FILE).read_text(encoding="utf-8"))
         fits = tuple(Ratios(**fit | {"ratios": tuple(fit["ratios"])}) for fit in found["fits"])
         del found["summary"]  # it is made of the rest
-        memory = None if found["memory"] is None else Memory(**found["memory"])
+        memory = Memory(**found["memory"]) if found.get("memory") else None  # an older run's is not written down
         return cls(**found | {"domains": tuple(found["domains"]), "fits": fits, "memory": memory})
 
 
