@@ -2,8 +2,10 @@
 
 import itertools
 import json
+import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -324,6 +326,26 @@ def test_an_interrupted_run_says_how_to_go_on(monkeypatch: pytest.MonkeyPatch, t
     assert result.exit_code == 130
     command = result.stderr.splitlines()[-1].strip()
     assert shlex.split(command) == ["truenorth", "train", str(out / "run.yaml"), "--resume"]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+def test_a_run_that_is_stopped_outside_of_a_step_says_how_to_go_on(
+    sent: signal.Signals, begun: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def start(*_: object, **__: object) -> None:
+        if begun:
+            out.mkdir()
+            (out / "run.yaml").touch()
+        os.kill(os.getpid(), sent)
+
+    out, before = tmp_path / "a run", signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(job, "start", start)
+    ended = run("train", "dpo", "--model", HERE[1], "--data", HERE[3], "--out", str(out))
+    assert ended.exit_code == 130
+    again = shlex.join(["truenorth", "train", str(out / "run.yaml"), "--resume"])
+    assert (again if begun else "give the same command again") in ended.stderr
+    assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_ctrl_c_elsewhere_ends_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

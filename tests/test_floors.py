@@ -51,6 +51,7 @@ FLOORS: dict[str, int] = {
             "planning",
             "names",
             "request",
+            "stopping",
             "merging",
             "merge_command",
             "fitting",

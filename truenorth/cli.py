@@ -14,6 +14,7 @@ from .errors import CheckpointError, DataError, ModelError, NumericsError, Proce
 from .flags import FLAGS, GENERATE, INSPECT, MERGE, PLAN, Given, Spread, takes
 from .measuring.flags import EVALUATE, JUDGE
 from .merges import MERGES
+from .stopping import stoppable
 
 REFUSALS = (SettingsError, DataError, ModelError, CheckpointError, NumericsError, ProcessError, SamplerError)
 DONE, REFUSED, INTERRUPTED = 0, 1, 130  # exit codes; 2 is a wrong flag or argument
@@ -33,7 +34,8 @@ class Commands(TyperGroup):
 
     def invoke(self, ctx: typer.Context) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         try:
-            return super().invoke(ctx)
+            with stoppable():
+                return super().invoke(ctx)
         except REFUSALS as error:
             Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False, soft_wrap=True)
             raise typer.Exit(REFUSED) from None

@@ -28,8 +28,11 @@ def train_command(target: str, given: Given, *, sets: Sequence[str], resume: boo
     from .job import start
 
     quiet_libraries()
-    with watching(Console(stderr=True)) as watch:
-        result = start(recipe, asked.run, resume=resume, watch=watch)
+    try:
+        with watching(Console(stderr=True)) as watch:
+            result = start(recipe, asked.run, resume=resume, watch=watch)
+    except KeyboardInterrupt:
+        return _stopped(asked.run.out)
     return _ended(result)
 
 
@@ -49,12 +52,27 @@ def _ended(result: "Result") -> int:
 
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     if result.interrupted:
-        command = shlex.join(["truenorth", "train", str(result.out / "run.yaml"), "--resume"])
-        console.print(f"Interrupted after a checkpoint. Go on with:\n  {command}", markup=False)
+        console.print(f"Interrupted after a checkpoint. Go on with:\n  {_resume(result.out)}", markup=False)
         return INTERRUPTED
     for line in [*lines_of(result.out, result.report), f"Model:  {result.out / 'final'}"]:
         console.print(line, markup=False)
     return 0
+
+
+def _stopped(out: Path) -> int:
+    """Say what became of a run that was stopped at once: before its first step, or between its parts."""
+    said = f"Stopped before anything was written to {out}: give the same command again."
+    if (out / "run.yaml").is_file():
+        said = (
+            f"Stopped outside of a step. The run in {out} goes on from its newest checkpoint, or from its beginning "
+            f"where it has none yet:\n  {_resume(out)}"
+        )
+    Console(stderr=True, highlight=False, soft_wrap=True).print(said, markup=False)
+    return INTERRUPTED
+
+
+def _resume(out: Path) -> str:
+    return shlex.join(["truenorth", "train", str(out / "run.yaml"), "--resume"])
 
 
 def report_command(run_directories: Sequence[Path], out: Path | None) -> None:
