@@ -176,10 +176,10 @@ def _train(feed: Feed, watch: Watch) -> Result:
     watch.stage("writing the model and the report")
     session, of_modules = settled(replace(session, players=outcome.players), recipe, outcome.progress.chase)
     after = measured(session, session.players)
-    summary = summarise(recipe, run, session, outcome.progress, before=before, after=after)
+    summary = summarise(ready, session, outcome.progress, before=before, after=after)
     summary["notes"] += of_modules + of_rows
     shown = (prompts, before["answers"], sample())
-    summary = finish(directory, tokenizer, session, start=run.model, summary=summary, samples=shown)
+    summary = finish(ready, session, summary, shown)
     report = write_report(directory.out) if directory.writes else directory.report
     return Result(run.out, report, interrupted=False, summary=summary)
 

@@ -21,6 +21,7 @@ from .evaluate.preferences import each_held_out
 from .evaluate.progress import Watch
 from .evaluate.rounding import Totals, rounding, tells, totals
 from .evaluate.saving import saving
+from .feeds import Ready
 from .files import write_json
 from .models.classifier import export_classifier
 from .models.export import Final, export
@@ -130,15 +131,10 @@ def _rounding(session: Session, recipe: Recipe, before: Mapping[str, Any]) -> Ro
 
 
 def summarise(
-    recipe: Recipe,
-    run: Run,
-    session: Session,
-    progress: Progress,
-    *,
-    before: Mapping[str, Any],
-    after: Mapping[str, Any],
+    ready: Ready, session: Session, progress: Progress, *, before: Mapping[str, Any], after: Mapping[str, Any]
 ) -> dict[str, Any]:
     """summary.json: what the run says of itself at its end. `before` and `after` hold the held-out metrics."""
+    recipe, run = ready.recipe, ready.run
     weights, names, titles, papers = zip(*methods.credits_of(recipe), strict=True)
     papers = [paper for paper in dict.fromkeys(papers) if paper]
     models = [session.policy.model] + ([session.twin.model] if session.twin is not None else [])
@@ -191,11 +187,8 @@ def _summed(weights: Sequence[float], parts: Sequence[str]) -> str:
 
 
 def finish(
-    directory: RunDirectory,
-    tokenizer: PreTrainedTokenizerBase,
+    ready: Ready,
     session: Session,
-    *,
-    start: str,
     summary: Mapping[str, Any],
     samples: tuple[Sequence[Ints], Sequence[str], Sequence[str]],
 ) -> dict[str, Any]:
@@ -204,6 +197,7 @@ def finish(
 
     `samples` are prompts, answers before and after. Gives the summary with what writing the weights takes from them.
     """
+    directory, tokenizer, start = ready.directory, ready.tokenizer, ready.run.model
     world, dtype = session.sharding.processes.world, getattr(torch, summary["saved_as"])
     weights = whole_weights(session.policy.model, world)
     others = None if session.twin is None else whole_weights(session.twin.model, world)
