@@ -212,13 +212,7 @@ def _trial(recipe: Recipe, run: Run, players: Sequence[Player], start: Start, st
 def _budget(trial: MemoryTrial, run: Run, sharding: Sharding, watch: Watch) -> int:
     """Tokens per micro-batch, found by running the largest one."""
     watch.stage("trying the largest micro-batch")
-    budget = find_budget(
-        trial,
-        int(trial.steps.rows.lengths[trial.steps.used()].max()),
-        wanted=run.tokens_per_micro_batch,
-        said=watch.said,
-        later=sum(trial.later.values()),
-        world=sharding.processes.world,
-    )
+    world = sharding.processes.world
+    budget = find_budget(trial, wanted=run.tokens_per_micro_batch, said=watch.said, world=world)
     watch.said(sentence_of(trial.parts, budget))
     return budget

@@ -71,9 +71,10 @@ def test_what_comes_later_is_among_the_parts() -> None:
 def test_a_row_that_fits_only_without_optimizer_and_references_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     trial = trial_of()
     monkeypatch.setattr(budget, "memory_limit", lambda: 2 * 10**9 + budget.resident_memory())
-    assert find_budget(trial, 42, wanted=None, said=print) == budget.USUAL
+    assert find_budget(trial, wanted=None, said=print) == budget.USUAL
+    trial.later = {"optimizer": 3 * 10**9}
     with pytest.raises(SettingsError, match="does not fit in memory"):
-        find_budget(trial, 42, wanted=None, said=print, later=3 * 10**9)
+        find_budget(trial, wanted=None, said=print)
 
 
 def test_growth_is_seen_although_more_was_held_before() -> None:

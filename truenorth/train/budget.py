@@ -10,43 +10,35 @@ from ..launch import place
 from ..models.memory import Bytes
 from ..processes import ALONE, Group
 from .resident import growth_of, memory_limit, resident_memory
+from .trial import MemoryTrial
 
 USUAL = 4096  # tokens; past it a CPU gains nothing, and a GPU starts from there
 SHARE = 0.85  # of the machine's memory that a run may plan for
 PER_TOKEN = ("activations", "head")  # parts that grow with a micro-batch
-Trial = Callable[[int], Bytes]
 
 
-def find_budget(
-    trial: Trial,
-    longest: int,
-    *,
-    wanted: int | None,
-    said: Callable[[str], None],
-    later: int = 0,
-    world: Group = ALONE,
-) -> int:
+def find_budget(trial: MemoryTrial, *, wanted: int | None, said: Callable[[str], None], world: Group = ALONE) -> int:
     """The largest budget, of `wanted` and its halves, whose largest micro-batch fits. Never below the longest row.
 
-    `trial(budget)` runs the forward and backward pass of the largest micro-batch and leaves no trace; it says what it
-    took. On a GPU it holds `later` bytes more, for what comes after it, and what does not fit raises and is halved.
-    On a CPU the kernel would kill us, so a quarter is run first, and its growth of resident memory is held, with
-    `later`, against this process's share of the machine's limit. All processes of `world` get the least of theirs.
-    Raises SettingsError if one row alone does not fit.
+    On a GPU what does not fit raises and is halved. On a CPU the kernel would kill us, so a quarter is run first, and
+    its growth of resident memory is held, with what comes `later`, against this process's share of the machine's
+    limit. All processes of `world` get the least of theirs. Raises SettingsError if one row alone does not fit.
     """
+    longest = trial.longest
     budget = max(wanted or USUAL, longest)
     if wanted is not None and wanted < longest:
         said(f"tokens_per_micro_batch is raised from {wanted} to {longest}: the longest row has that many tokens.")
     if torch.cuda.is_available():
-        return min(world.gather(_by_trying(trial, budget, longest, said)))
+        return min(world.gather(_by_trying(trial, budget, said)))
     small = max(budget // 4, longest)
-    fitting = min(world.gather(_by_measuring(trial, budget, longest, said=said, later=later)))
+    fitting = min(world.gather(_by_measuring(trial, budget, said)))
     if fitting > small:
         trial(fitting)
     return fitting
 
 
-def _by_trying(trial: Trial, budget: int, longest: int, said: Callable[[str], None]) -> int:
+def _by_trying(trial: MemoryTrial, budget: int, said: Callable[[str], None]) -> int:
+    longest = trial.longest
     while True:
         try:
             trial(budget)
@@ -60,10 +52,11 @@ def _by_trying(trial: Trial, budget: int, longest: int, said: Callable[[str], No
         budget = max(budget // 2, longest)
 
 
-def _by_measuring(trial: Trial, budget: int, longest: int, *, said: Callable[[str], None], later: int) -> int:
+def _by_measuring(trial: MemoryTrial, budget: int, said: Callable[[str], None]) -> int:
     """What a quarter's growth says of the whole, which the caller then tries."""
+    longest = trial.longest
     small = max(budget // 4, longest)
-    before = resident_memory() + later
+    before = resident_memory() + sum(trial.later.values())
     parts, growth = growth_of(lambda: trial(small))
     fixed = sum(size for part, size in parts.items() if part in ("gradients", "half copies"))
     growing = max(growth - fixed, sum(parts[part] for part in PER_TOKEN if part in parts))  # the rest of it

@@ -31,6 +31,11 @@ class MemoryTrial:
     sharded: bool  # gathered layers come and go unseen: nothing is counted
     parts: Bytes = field(default_factory=dict[Part, int])  # of the last trial, `later` among them
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that is trained on."""
+        return int(self.steps.rows.lengths[self.steps.used()].max())
+
     def __call__(self, budget: int) -> Bytes:
         """Bytes by part at the peak, none if sharded. Raises torch.cuda.OutOfMemoryError where it does not fit."""
         batch = self.steps.largest(budget=budget)
