@@ -1,4 +1,4 @@
-"""A file imports only from floors below its own, and packages on one floor do not import each other."""
+"""A file imports only from floors below its own, packages on one floor do not import each other, and all stay short."""
 
 import ast
 from pathlib import Path
@@ -63,6 +63,19 @@ FLOORS: dict[str, int] = {
         6,
     ),
 }
+ARGUMENTS, LINES = 5, 50  # of a function, at most
+MORE = {  # arguments, and why
+    "cli.games": "options of a command",
+    "games_command.games_command": "options of a command",
+    "measuring.contest.win_rate": "settings of a call that users write",
+    "models.attention.attend": "as transformers calls it",
+    "models.rehearsal.attend": "as transformers calls it",
+    "models.head.forward": "as torch.autograd calls it",
+    "models.rehearsal.forward": "as torch.autograd calls it",
+    "optim.merging.__init__": "each a fact of its own",
+    "session.begin": "each a fact of its own",
+    "train.client_steps.__init__": "each a fact of its own",
+}
 FILES = sorted(path for path in ROOT.rglob("*.py") if path != ROOT / "__init__.py")
 
 
@@ -103,6 +116,31 @@ def test_a_file_imports_only_from_floors_below(path: Path) -> None:
 @pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_file_is_longer_than_300_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 300
+
+
+def functions() -> dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Of truenorth, by the module's dotted name and their own."""
+    found: dict[str, list[ast.FunctionDef | ast.AsyncFunctionDef]] = {}
+    for path in FILES:
+        module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                found.setdefault(f"{module}.{node.name}", []).append(node)
+    return found
+
+
+def arguments(function: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    given = function.args.posonlyargs + function.args.args + function.args.kwonlyargs
+    return sum(one.arg not in ("self", "cls") for one in given)
+
+
+def test_no_function_takes_more_arguments_than_a_reader_can_hold() -> None:
+    assert {name for name, found in functions().items() if max(map(arguments, found)) > ARGUMENTS} == MORE.keys()
+
+
+def test_no_function_is_longer_than_a_page() -> None:
+    long = [name for name, found in functions().items() for f in found if (f.end_lineno or 0) - f.lineno >= LINES]
+    assert long == []
 
 
 def test_no_file_is_named_for_nothing() -> None:
