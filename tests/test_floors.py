@@ -1,4 +1,4 @@
-"""A file imports only from floors below its own, packages on one floor do not import each other, and all stay short."""
+"""A file imports only from floors below its own, packages on one floor not from each other; and all stay short."""
 
 import ast
 from pathlib import Path
