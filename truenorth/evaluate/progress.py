@@ -4,7 +4,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from types import TracebackType
 from typing import Protocol, Self
 
 from rich.console import Console
@@ -157,10 +156,7 @@ class TerminalWatch:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None
-    ) -> None:
-        del kind, error, at
+    def __exit__(self, *_: object) -> None:
         self._hide()
 
 
