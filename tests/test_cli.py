@@ -314,6 +314,15 @@ def test_a_user_s_own_method_is_described_too() -> None:
     assert "update.learning_rate" in run("methods", "truenorth.methods.dpo:recipe").stdout
 
 
+@pytest.mark.parametrize("command", ["plan", "evaluate", "merge", "judge", "generate", "inspect"])
+def test_who_resumes_what_cannot_be_is_told_what_can(command: str) -> None:
+    result = run(command, "x", "--resume")
+    assert result.exit_code == 2
+    said = " ".join(result.stderr.replace("│", "").split())
+    assert "A run goes on by: truenorth train RUN_DIR --resume." in said
+    assert ("truenorth plan RUN_DIR" in said) == (command == "plan")
+
+
 def test_an_unknown_method_is_answered_with_the_nearest() -> None:
     assert "Did you mean exo?" in refusal("methods", "exoo")
 

@@ -130,7 +130,7 @@ def inspect(
 @app.command(cls=Spread, rich_help_panel=LOOK, no_args_is_help=True)
 @takes(PLAN)
 def plan(
-    target: Annotated[str, typer.Argument(metavar="METHOD | run.yaml", help="as for train")],
+    target: Annotated[str, typer.Argument(metavar="METHOD | run.yaml | RUN_DIR", help="as for train")],
     sets: Annotated[
         list[str] | None, typer.Option("--set", "-s", metavar="KEY=VALUE ...", help="as for train")
     ] = None,

@@ -171,14 +171,17 @@ class Spread(TyperCommand):
         for arg in args:
             name = arg.partition("=")[0]
             if name.startswith("--") and name not in known | {"--", "--help"}:
-                raise typer.BadParameter(_no_flag(name, known), ctx=ctx)
+                raise typer.BadParameter(_no_flag(name, known, ctx.info_name), ctx=ctx)
         return super().parse_args(ctx, spread(args, MANY & known))
 
     def collect_usage_pieces(self, ctx: typer.Context) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
         return [piece for piece in super().collect_usage_pieces(ctx) if piece != "[]..."]  # see `_REST`
 
 
-def _no_flag(name: str, known: Iterable[str]) -> str:
+def _no_flag(name: str, known: Iterable[str], command: str | None) -> str:
+    if name == "--resume":
+        whole = " A plan is of the whole run, from its first step: truenorth plan RUN_DIR." * (command == "plan")
+        return f"there is no flag --resume here. A run goes on by: truenorth train RUN_DIR --resume.{whole}"
     hint = did_you_mean(name[2:], [flag.lstrip("-") for flag in known]).replace("mean ", "mean --")
     if hint or "--set" not in known:
         return f"there is no flag {name}.{hint}"
