@@ -196,15 +196,17 @@ def _from_prompts(ready: Ready, schedule: Rounds) -> tuple[Contents, Prepared]:
     encoder, chat = Encoder(ready.tokenizer), bool(ready.tokenizer.chat_template)
     prompts = [cast(Asked, as_turn(prompt) if chat else prompt) for prompt in read_prompts(run.prompts)]
     tokens = [np.array(encode(prompt, encoder), np.int32) for prompt in prompts]
-    _must_fit(ready, schedule, tokens)
-    return Contents(prompts), as_drawn(ready.recipe, run, tokens)
+    return Contents(prompts), as_drawn(ready, schedule, tokens)
 
 
-def as_drawn(recipe: Recipe, run: Run, prompts: Sequence[Ints]) -> Prepared:
-    """A row for each prompt, as large as any whose answers are drawn."""
-    schedule, objective = recipe.schedule, recipe.objective
-    assert schedule is not None, "a recipe with rounds"
-    answers = 2 if _pairing(recipe, run) != "none" else answers_compared(objective, schedule)
+def as_drawn(ready: Ready, schedule: Rounds, prompts: Sequence[Ints]) -> Prepared:
+    """A row for each prompt, as large as any whose answers are drawn.
+
+    Raises SettingsError for a prompt that leaves too little room for an answer.
+    """
+    _must_fit(ready, schedule, prompts)
+    objective = ready.recipe.objective
+    answers = 2 if _pairing(ready.recipe, ready.run) != "none" else answers_compared(objective, schedule)
     beside = objective.opponent.answers if objective.opponent and objective.sample == "opponent" else 0
     rows = as_large_as_any(prompts, answers=answers + beside, tokens=schedule.max_new_tokens)
     nothing_read = Account()
@@ -227,7 +229,7 @@ def _must_fit(ready: Ready, schedule: Rounds, prompts: Sequence[Ints]) -> None:
     if ready.context is not None and ready.context < most:
         most, what = ready.context, "the model's context"
     longest = max(map(len, prompts))
-    where = ", ".join(source.path for source in run.data) or run.prompts
+    where = ", ".join(source.path for source in run.data) or run.prompts or "--prompt-tokens"  # of a plan
     if longest + schedule.max_new_tokens > most:
         raise SettingsError(
             f"{where}: the longest prompt has {longest} tokens, an answer may have {schedule.max_new_tokens} "

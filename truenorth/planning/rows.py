@@ -179,11 +179,5 @@ def _rounds(recipe: Recipe, run: Run, planned: Planned) -> Played:
             f"{recipe.method} draws its answers: give --prompt-tokens N alone. How many, and how long at most, "
             f"say --k {schedule.k} --set schedule.max_new_tokens={schedule.max_new_tokens}."
         )
-    if prompt + schedule.max_new_tokens > run.max_length:
-        raise SettingsError(
-            f"a prompt and its answer may have {prompt + schedule.max_new_tokens} tokens, max_length is "
-            f"{run.max_length}. Raise --max-length, or ask for shorter answers: --set schedule.max_new_tokens=..."
-        )
-    prompts = [np.zeros(prompt, np.int32)] * planned.rows
-    ready = _ready(recipe, run)
-    return Played(ready, Contents([""] * planned.rows), as_drawn(recipe, run, prompts))
+    prompts, ready = [np.zeros(prompt, np.int32)] * planned.rows, _ready(recipe, run)
+    return Played(ready, Contents([""] * planned.rows), as_drawn(ready, schedule, prompts))
