@@ -6,7 +6,7 @@ import pytest
 
 from tests.tokenizers import CHATML, byte_level, metaspace
 from truenorth.data.options import DataSettings, Needs
-from truenorth.data.prepare import Prepared, prepare
+from truenorth.data.prepare import Prepared, prepare, prompts_of
 from truenorth.errors import DataError
 
 GOOD = [{"prompt": f"what is {i}?", "chosen": f"it is {i}", "rejected": "no idea"} for i in range(4)]
@@ -264,6 +264,14 @@ def test_several_sources_keep_their_shares_and_order(data: Data) -> None:
     assert found.rows.shares.tolist() == [1.0, 0.5, 0.5]
     assert [row.file for row in found.rows] == [first, second, second]
     assert len(found.layouts) == 2
+
+
+def test_a_file_given_twice_counts_its_rows_from_one_each_time(data: Data) -> None:
+    file = data.file(GOOD)
+    sources = [(file, 1.0), (file, 0.5)]
+    found = prepare(sources, byte_level(), settings=DataSettings(), cache=data.folder / "cache")
+    twice = [(file, number) for number in (1, 2, 3, 4)] * 2
+    assert list(found.rows.origins()) == [place for place, _ in prompts_of(found, sources)] == twice
 
 
 def test_the_second_call_gives_the_same_from_the_cache(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:

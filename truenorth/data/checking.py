@@ -105,19 +105,19 @@ def _surveyed(
     """One layout per source, each of which can serve the method, and the lines before each part in its file."""
     prompt, answers = columns_of_texts(settings.columns)
     totals, lines_before = [Survey(path) for path, _ in sources], list[int]()
-    file, lines = "", 0
-    asked = list[Part]()  # of those on their way: only what names them
+    lines = 0  # of the file, before the part
+    asked = list[Part]()  # of those on their way: without their records
 
     def tasks() -> Iterator[tuple[Part]]:
         for part in parts(sources):
-            asked.append(Part(part.source, part.name))
+            asked.append(Part(part.source, begin=part.begin))
             yield (part,)
 
     for found, count in workers.map(partial(_survey_part, prompt, answers), tasks()):
         part = asked.pop(0)
-        lines = lines if part.file == file else 0
+        lines = lines if part.begin else 0  # another file begins
         lines_before.append(lines)
-        file, lines = part.file, lines + count
+        lines += count
         totals[part.source].add(found)
         tell(f"looking for the layout, {totals[part.source].rows:,} rows")
     layouts = (layout_for(total, path, settings) for (path, _), total in zip(sources, totals, strict=True))

@@ -152,10 +152,9 @@ def prompts_of(prepared: Prepared, sources: Sources) -> Iterator[tuple[tuple[str
 
     Reads the files once more.
     """
-    file, lines = "", 0
+    lines = 0
     for part in parts(sources):
-        lines = lines if part.name == file else 0
-        file = part.name
+        lines = lines if part.begin else 0  # another file begins
         for _, row in comparisons(part, lines, prepared.layouts[part.source]):
             if isinstance(row, Comparison):
                 yield (row.file, row.row), row.prompt if isinstance(row.prompt, str) else list(row.prompt)
