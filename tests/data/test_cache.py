@@ -6,7 +6,7 @@ import pytest
 
 from tests.tokenizers import CHATML, byte_level, metaspace
 from truenorth.data.cache import cache_folder, key_of, read_about, write_about, writing
-from truenorth.data.files import identity
+from truenorth.data.identity import identity
 from truenorth.data.options import DataSettings
 from truenorth.errors import DataError
 
@@ -62,8 +62,8 @@ def test_a_file_system_without_locks_is_named_and_not_written_to(
 
 
 def test_large_files_are_known_by_size_time_and_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("truenorth.data.files.HASHED_WHOLE", 1000)
-    monkeypatch.setattr("truenorth.data.files.SAMPLED", 4)
+    monkeypatch.setattr("truenorth.data.identity.HASHED_WHOLE", 1000)
+    monkeypatch.setattr("truenorth.data.identity.SAMPLED", 4)
     file, text = tmp_path / "rows.jsonl", bytearray(b"x" * 64_000)
 
     def known(changed_at: int | None = None, *, time: int = 1) -> str:

@@ -10,7 +10,8 @@ import pyarrow.parquet as parquet
 import pytest
 import zstandard
 
-from truenorth.data.files import identity, read_rows
+from truenorth.data.files import read_rows
+from truenorth.data.identity import identity
 from truenorth.errors import DataError
 
 ROWS = [{"prompt": f"p{i}", "chosen": "good\u2028 ☃", "rejected": "bad"} for i in range(3)]

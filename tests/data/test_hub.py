@@ -5,7 +5,8 @@ import datasets
 import pytest
 
 from truenorth.data import hub
-from truenorth.data.files import identity, read_rows
+from truenorth.data.files import read_rows
+from truenorth.data.identity import identity
 from truenorth.errors import DataError
 
 ROWS = [{"prompt": "p", "chosen": [{"role": "assistant", "content": "a"}], "rejected": None}] * 2

@@ -11,8 +11,8 @@ from typing import IO, Any
 
 from ..errors import DataError
 from ..files import write_text
-from . import files
 from .boundary import Tokenizer
+from .identity import identity
 from .options import DataSettings
 
 FORMAT = 4  # raised when the same data and settings would give other rows
@@ -31,7 +31,7 @@ def key_of(sources: Sequence[tuple[str, float]], tokenizer: Tokenizer, settings:
     digest = hashlib.blake2b(digest_size=16)
     rules = settings.model_dump_json(exclude={"refuse": True, "max_problem_share": True, "needs": {"ends", "given"}})
     parts = [str(FORMAT), rules, tokenizer_identity(tokenizer)]
-    parts += [f"{files.identity(path)} {share!r}" for path, share in sources]
+    parts += [f"{identity(path)} {share!r}" for path, share in sources]
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part.encode("utf-8", "surrogatepass"))
     return digest.hexdigest()

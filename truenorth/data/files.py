@@ -5,7 +5,6 @@ Every format is read as a stream. A record that cannot be read is a row with a f
 
 import csv
 import difflib
-import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -17,8 +16,6 @@ from ..errors import DataError
 from . import hub
 from .compressed import DAMAGE, OPENERS, open_text
 
-HASHED_WHOLE = 64 * 2**20  # bytes; of larger files samples are hashed
-SAMPLES, SAMPLED = 64, 2**14  # how many, bytes of each
 _CHUNK = 2**20  # characters of JSON read at once
 _GAP = re.compile(r"[\s,]*")
 # Cells of a CSV file that hold a list stand there as JSON.
@@ -78,19 +75,6 @@ def size_of(path: str) -> int | None:
     return sum(file.stat().st_size for file in here.rglob("*") if file.is_file()) if here.is_dir() else None
 
 
-def identity(path: str) -> str:
-    """A text that changes when the data at `path` change: see `_digest`."""
-    here = Path(path.rpartition(":")[0]) if hub.is_saved(path) and not Path(path).exists() else Path(path)
-    if here.is_file():
-        return f"{path} {_digest(here)}"
-    if here.is_dir():
-        files = sorted(file for file in here.rglob("*") if file.is_file())
-        return "\n".join([path, *(f"{file.relative_to(here)} {_digest(file)}" for file in files)])
-    if hub.could_be_name(path):
-        return f"{path} {hub.version(path, not_a_file=missing(here))}"
-    raise DataError(missing(here))
-
-
 def missing(path: Path) -> str:
     """Says that there is no such file, and names what is near."""
     folder = path.parent
@@ -99,24 +83,6 @@ def missing(path: Path) -> str:
     if near:
         return f"{path} does not exist. Near it: {', '.join(str(folder / name) for name in near)}."
     return f"{path} does not exist" + (", nor does its folder." if not folder.is_dir() else ".")
-
-
-def _digest(file: Path) -> str:
-    """The hash of a file; of a large one its size, time of change, and the hash of samples spread over it.
-
-    To hash gigabytes would take longer than to start from what is prepared already. The time alone may lie (copies
-    that keep it, archives that set it), the samples alone would miss a corrected word: together they miss only an
-    edit that keeps the size, falls between the samples, and sets the time back.
-    """
-    state, digest = file.stat(), hashlib.blake2b(digest_size=16)
-    if state.st_size <= HASHED_WHOLE:
-        digest.update(file.read_bytes())
-        return digest.hexdigest()
-    with file.open("rb") as data:
-        for start in range(0, state.st_size, -(-state.st_size // SAMPLES)):
-            data.seek(start)
-            digest.update(data.read(SAMPLED))
-    return f"{state.st_size} {state.st_mtime_ns} {digest.hexdigest()}"
 
 
 def _numbered(name: str, records: Iterator[dict[str, Any]]) -> Iterator[RawRow]:

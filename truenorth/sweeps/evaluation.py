@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import model_validator
 
-from ..data.files import identity, must_exist
+from ..data.files import must_exist
+from ..data.identity import identity
 from ..errors import SettingsError
 from ..settings import setting
 from .rewarded import Rewarded
