@@ -96,6 +96,30 @@ def test_a_csv_record_with_a_field_too_many_is_a_fault(tmp_path: Path) -> None:
     assert [raw.fault for raw in read_rows(str(path))] == [None, "3 fields, the header has 2"]
 
 
+def test_a_quote_in_a_csv_file_that_is_never_closed_swallows_no_rows_unseen(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('prompt,chosen,rejected\na,b,c\nd,e,"f\ng,h,i\n')
+    assert [(raw.row, raw.fault) for raw in read_rows(str(path))] == [
+        (1, None),
+        (2, "not CSV (unexpected end of data)"),
+    ]
+
+
+def test_a_csv_cell_that_goes_on_behind_its_quotes_is_a_fault_and_the_next_record_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('prompt,chosen,rejected\na,"b" or not,c\nd,"e ""f""",g\n')
+    first, second = read_rows(str(path))
+    assert first.fault is not None
+    assert second.fields == {"prompt": "d", "chosen": 'e "f"', "rejected": "g"}
+
+
+def test_a_csv_header_that_cannot_be_read_is_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.csv"
+    path.write_text('"prompt"s,chosen\na,b\n')
+    with pytest.raises(DataError, match=r"pairs.csv has a header that cannot be read: not CSV"):
+        list(read_rows(str(path)))
+
+
 def test_lists_in_a_csv_file_are_read_as_json_where_lists_are_expected(tmp_path: Path) -> None:
     rows = [{"prompt": "[1, 2]", "responses": '["a", "b"]', "scores": "[0, 1]", "chosen": '[{"role": "user"}]'}]
     (raw,) = read_rows(str(write(tmp_path / "k.csv", rows)))
@@ -128,6 +152,15 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     path.write_bytes(b"PAR1 not what the ending says")
     with pytest.raises(DataError, match=f"{name} is damaged"):
+        list(read_rows(str(path)))
+
+
+def test_a_parquet_file_whose_pages_are_damaged_is_named(tmp_path: Path) -> None:
+    path = write(tmp_path / "pairs.parquet", [{**row, "prompt": str(row)} for row in ROWS * 500])
+    data = bytearray(path.read_bytes())
+    data[100:2000] = bytes(1900)
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=r"pairs.parquet is damaged or no Parquet file, behind row 0"):
         list(read_rows(str(path)))
 
 

@@ -15,7 +15,7 @@ from .boundary import Tokenizer
 from .identity import identity
 from .options import DataSettings
 
-FORMAT = 4  # raised when the same data and settings would give other rows
+FORMAT = 5  # raised when the same data and settings would give other rows
 
 
 def cache_folder(given: Path | None = None) -> Path:

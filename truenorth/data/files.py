@@ -213,17 +213,34 @@ def _json_list(file: Path) -> Iterator[RawRow]:
 
 
 def _csv(file: Path) -> Iterator[RawRow]:
-    csv.field_size_limit(2**31 - 1)
     with open_text(file) as text:
-        records = csv.reader(text, delimiter="\t" if ".tsv" in file.suffixes else ",")
+        records = _csv_records(text, "\t" if ".tsv" in file.suffixes else ",")
         header = next(records, [])
+        if isinstance(header, str):
+            raise DataError(f"{file} has a header that cannot be read: {header}.")
         for number, record in enumerate((record for record in records if record), start=1):
-            if len(record) != len(header):
+            if isinstance(record, str):
+                yield RawRow(str(file), number, None, record)
+            elif len(record) != len(header):
                 fault = f"{len(record)} fields, the header has {len(header)}"
                 yield RawRow(str(file), number, None, fault)
             else:
                 fields = {name: _cell(name, value) for name, value in zip(header, record, strict=True)}
                 yield RawRow(str(file), number, fields)
+
+
+def _csv_records(text: Iterable[str], delimiter: str) -> Iterator[list[str] | str]:
+    """The cells of each record, none of a blank line, or why there are none."""
+    csv.field_size_limit(2**31 - 1)
+    # strict: else all that follows a quote that is never closed would be one cell, and its rows gone unseen
+    records = csv.reader(text, delimiter=delimiter, strict=True)
+    while True:
+        try:
+            yield next(records)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield f"not CSV ({error})"
 
 
 def _cell(column: str, text: str) -> object:
@@ -240,15 +257,15 @@ def _parquet(file: Path) -> Iterator[RawRow]:
     import pyarrow as pa
     import pyarrow.parquet as parquet
 
-    try:
-        table = parquet.ParquetFile(file)
-    except pa.ArrowInvalid as error:
-        raise DataError(f"{file} is damaged or no Parquet file: {error}.") from error
     number = 0
-    for block in table.iter_batches(batch_size=1024):
-        for record in block.to_pylist():
-            number += 1
-            yield RawRow(str(file), number, record)
+    try:
+        with parquet.ParquetFile(file) as table:
+            for block in table.iter_batches(batch_size=1024):
+                for record in block.to_pylist():
+                    number += 1
+                    yield RawRow(str(file), number, record)
+    except (pa.ArrowException, OSError) as error:  # OSError: a page that its compression does not know
+        raise DataError(f"{file} is damaged or no Parquet file, behind row {number}: {error}") from error
 
 
 _READERS: Mapping[str, Callable[[Path], Iterator[RawRow]]] = {
