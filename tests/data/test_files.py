@@ -2,6 +2,7 @@ import csv
 import gzip
 import json
 import lzma
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,17 @@ def test_a_json_list_longer_than_what_is_read_at_once(tmp_path: Path) -> None:
     rows = [{"prompt": "x" * 300_000, "n": i} for i in range(10)]
     path = write(tmp_path / "long.json", rows)
     assert [raw.fields for raw in read_rows(str(path))] == rows
+
+
+def test_a_json_list_in_one_line_is_not_held_in_memory(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.json"
+    path.write_text(json.dumps([{**ROWS[0], "prompt": "p" * 1000}] * 20_000))
+    tracemalloc.start()
+    try:
+        assert next(iter(read_rows(str(path)))).row == 1
+        assert tracemalloc.get_traced_memory()[1] < path.stat().st_size / 3
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_row_of_a_jsonl_file_is_its_line(tmp_path: Path) -> None:

@@ -154,10 +154,12 @@ def unfinished(line: bytes) -> bool:
 def _json(file: Path) -> Iterator[RawRow]:
     """A list of objects, an object that holds one such list, or JSON lines under a wrong ending."""
     with open_text(file) as text:
+        start = next((piece for piece in iter(lambda: text.read(_CHUNK), "") if piece.strip()), "")
+    if start.lstrip().startswith("["):  # perhaps in one line, which is longer than memory
+        return _json_list(file)
+    with open_text(file) as text:
         first = next((line for line in text if line.strip()), "")
         more = any(line.strip() for line in text)
-    if first.lstrip().startswith("["):
-        return _json_list(file)
     try:
         value = json.loads(first)
     except ValueError:
