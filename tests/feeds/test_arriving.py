@@ -17,6 +17,7 @@ from tests.test_job import pairs as pairs  # the fixture
 from tests.test_job import weights
 from truenorth import align
 from truenorth.chase import Chase
+from truenorth.data.arrivals import StandardInput
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.evaluate.artifacts import read_metrics
@@ -107,6 +108,16 @@ def test_bad_rows_are_left_out_and_counted(model: str, pairs: str, tmp_path: Pat
         (6, "unparsable"),
         (7, "identical_answers"),
     ]
+
+
+def test_a_pipe_that_brought_nothing_leaves_no_run(
+    model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(StandardInput, "read", lambda *_: None)
+    for _ in range(2):  # the same command may be given again
+        with pytest.raises(DataError, match=r"no row came from standard input before it ended\. .*each line\?$"):
+            align(fast(), model=model, stream=stream("-"), out=tmp_path / "run", **QUICK)
+    assert not (tmp_path / "run" / "run.yaml").exists()
 
 
 def test_a_rate_of_nothing_has_a_regret_of_exactly_nothing(model: str, pairs: str, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import DataError
-from .arrivals import Stopped
+from .arrivals import StandardInput, Stopped
 from .chat import Encoder
 from .checking import layout_for, too_many
 from .checks import hashes_of, problems_of
@@ -105,9 +105,10 @@ class StreamedRows:
         while len(self._first) < self._by and (line := self._lines.line(stopped)) is not None:
             self._first += self._raw(line)
         if not self._first:
+            waited = " A file is waited for as long as --stream-idle SECONDS says; none: for ever."
             raise DataError(
                 f"no row came from {self._lines.name} before it ended. Is its writer running, and does it end each "
-                "line? A file is waited for as long as --stream-idle SECONDS says; none: for ever."
+                f"line?{'' if self._lines.name == StandardInput.name else waited}"
             )
         prompt, answers = columns_of_texts(self._settings.columns)
         self._layout = layout_for(

@@ -130,7 +130,8 @@ class Arriving(Feed):
     def opened(self, watch: Watch) -> Generator[None]:
         """Within it the rows of the first step have come. All that come are kept in the run directory.
 
-        Raises DataError where none of the first rows can be trained on, or no layout fits; of a file nothing is left.
+        Raises DataError where none of the first rows can be trained on, or no layout fits; of a file, and of a
+        pipe that brought nothing, nothing is left.
         """
         run, directory = self.ready.run, self.ready.directory
         arrivals = Arrivals(self.stream.path, self._folder, idle=self.stream.idle_seconds, said=watch.said)
@@ -142,7 +143,7 @@ class Arriving(Feed):
             try:
                 _begin(rows, steps, least=run.batch_size)
             except DataError as error:
-                if self.stream.path == STANDARD_INPUT:
+                if self.stream.path == STANDARD_INPUT and arrivals.copy.stat().st_size:
                     raise DataError(f"{error}\n  What came is kept in {arrivals.copy}.") from None
                 self._forget()
                 raise
