@@ -323,6 +323,32 @@ def test_who_resumes_what_cannot_be_is_told_what_can(command: str) -> None:
     assert ("truenorth plan RUN_DIR" in said) == (command == "plan")
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (
+            ("train", "dpo", *HERE[:2], "--stream", "x.jsonl", "--stream-idle", "a", "--out", "o"),
+            "--stream-idle must be",
+        ),
+        (("train", "dpo", *HERE, "--lora", "0"), "--lora must lie in"),
+        (("plan", "dpo", *HERE[:4], "--devices", "0"), "--devices must lie in"),
+        (("plan", "dpo", *HERE[:4], "--gpu", "cpu"), "Without --gpu it is this CPU"),
+        (("plan", "mpo", *HERE[:2], "--prompts", "gone.txt"), "--prompts: gone.txt does not exist"),
+        (("train", "cofs_dpo", *HERE, "--set", "domains.ratios=1,1"), "Domains' ratios must be a list in brackets"),
+    ],
+)
+def test_what_is_wrong_is_said_of_what_was_given(line: tuple[str, ...], said: str) -> None:
+    assert said in refusal(*line)
+
+
+def test_a_folder_that_has_a_methods_name_is_no_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("sft").mkdir()
+    assert asked(target="sft").parts == {"method": "sft"}
+    write(Path("sft") / "run.yaml", {"method": "exo"})
+    assert asked(target="sft").parts == {"method": "exo"}
+
+
 def test_an_unknown_method_is_answered_with_the_nearest() -> None:
     assert "Did you mean exo?" in refusal("methods", "exoo")
 

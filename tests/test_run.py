@@ -27,7 +27,7 @@ def test_the_home_folder_may_be_a_tilde_in_a_file(tmp_path: Path, monkeypatch: p
 
 @pytest.mark.parametrize("name", ["prompts", "chat_template"])
 def test_a_file_that_is_not_there_is_refused_at_once(name: str, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match=rf"{name}: there is no file .*absent\.txt"):
+    with pytest.raises(SettingsError, match=rf"--{name.replace('_', '-')}: .*absent\.txt does not exist"):
         Run(**GIVEN | {name: tmp_path / "absent.txt"})
 
 
@@ -40,7 +40,7 @@ def test_a_file_that_is_not_there_is_refused_at_once(name: str, tmp_path: Path) 
         ({"too_long": "cut"}, "Run's too_long must be stop, drop or truncate, got 'cut'."),
         ({"dropout": "maybe"}, "Run's dropout must be true or false, got 'maybe'."),
         ({"lora": 16}, "Run's lora must be LoRA's settings (rank, alpha, targets, dropout) or none, got 16."),
-        ({"lora": {"targets": 3}}, "lora: LoRA's targets must be a list or all-linear, got 3."),
+        ({"lora": {"targets": 3}}, "lora: LoRA's targets must be a list in brackets or all-linear, got 3."),
         ({"columns": "prompt"}, "Run's columns must be names with values, got 'prompt'."),
         ({"columns": {"prompt": 3}}, "Run's columns.prompt must be text, got 3."),
         ({"data": [3]}, "Run's data.0 must be DataSource's settings (path, share), got 3."),

@@ -12,7 +12,7 @@ from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import INSPECT, PLAN, Given, settings_of
 from .planning.asked import Planned, check
-from .request import check_places, check_sources, request
+from .request import check_places, check_sources, of_flags, request
 
 if TYPE_CHECKING:
     from .job import Result
@@ -133,8 +133,12 @@ def inspect_command(data: Sequence[str], given: Given, *, rows: int, as_json: bo
 
 def plan_command(target: str, given: Given, *, sets: Sequence[str], as_json: bool) -> None:
     """Print what the run that `train` would start takes."""
-    own = {flag.parameter: flag.path for flag in PLAN if flag.path.startswith("planned.")}
-    planned = Planned(**{own[name].removeprefix("planned."): value for name, value in given.items() if name in own})
+    own = {flag.parameter: flag for flag in PLAN if flag.path.startswith("planned.")}
+    try:
+        values = {own[name].path.removeprefix("planned."): value for name, value in given.items() if name in own}
+        planned = Planned(**values)
+    except SettingsError as error:
+        raise of_flags(error, own.values()) from None
     asked = request(target, {name: value for name, value in given.items() if name not in own}, sets, planned=True)
     check(planned, asked.run)
     check_sources(asked.run)

@@ -1,6 +1,7 @@
 """What a command line or a file asks for, as a recipe and a run. Misspelt names are found before torch is there."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -10,7 +11,7 @@ import yaml
 from . import methods, names
 from .data import arrivals, files
 from .errors import SettingsError, did_you_mean
-from .flags import FLAGS, Given, settings_of, split_setting
+from .flags import FLAGS, Flag, Given, settings_of, split_setting
 from .judge import judge_named
 from .launch import place
 from .methods import saved, terms
@@ -106,9 +107,9 @@ def file_of(target: str) -> Path | None:
         if not path.is_file():
             raise SettingsError(f"there is no file {path}.")
         return path
-    if "/" in target or path.is_dir():
-        if (path / "run.yaml").is_file():
-            return path / "run.yaml"
+    if (path / "run.yaml").is_file():
+        return path / "run.yaml"
+    if target not in methods.METHODS and ("/" in target or path.is_dir()):
         what = "it holds no run.yaml" if path.exists() else "it does not exist"
         raise SettingsError(f"{target} is no run directory: {what}. Give a method's name, or a YAML file.")
     return None
@@ -194,8 +195,12 @@ def _run(run: Mapping[str, Any], given: Given, *, planned: bool) -> Run:
     try:
         return Run(**asked)
     except SettingsError as error:
-        text = str(error)
-        for name, flag in flags.items():
-            if flag.parameter in given:
-                text = text.replace(f"Run's {name} ", f"--{flag.name} ").replace(f"Run's {name}:", f"--{flag.name}:")
-        raise SettingsError(text) from None
+        raise of_flags(error, [flag for flag in flags.values() if flag.parameter in given]) from None
+
+
+def of_flags(error: SettingsError, flags: Iterable[Flag]) -> SettingsError:
+    """The error, with what is wrong with a setting said of the flag that gave it."""
+    text = str(error)
+    for flag in flags:
+        text = re.sub(rf"(\w+: )*\b\w+'s? {flag.path.rpartition('.')[2]}(?=[ :])", f"--{flag.name}", text)
+    return SettingsError(text)

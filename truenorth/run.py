@@ -8,6 +8,7 @@ from typing import Literal
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from .completions import Completions
+from .data.files import missing
 from .errors import SettingsError
 from .judge import AnyJudge, by_name
 from .settings import Settings
@@ -133,7 +134,7 @@ class Run(Settings):
     def _files_are_there(self) -> "Run":
         for name in ("prompts", "chat_template"):
             if (file := getattr(self, name)) is not None and not file.is_file():
-                raise SettingsError(f"{name}: there is no file {file}.")
+                raise SettingsError(f"--{name.replace('_', '-')}: {missing(file)}")
         return self
 
     @model_validator(mode="after")

@@ -143,6 +143,7 @@ def table(settings: type[Settings]) -> list[dict[str, Any]]:
 def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
     """Pydantic's errors in our words: every wrong field with its value, what is allowed, and the nearest name."""
     name, lines = settings.__name__, list[str]()
+    of = f"{name}'" if name.endswith("s") else f"{name}'s"
     for problem in error.errors():
         path, schema = _at(settings.model_json_schema(), problem["loc"])
         message = problem["msg"].removeprefix("Value error, ")
@@ -157,11 +158,11 @@ def explain(error: ValidationError, settings: type[BaseModel]) -> SettingsError:
                 lines.append(f"{path}: {message}" if path else message)
             case "greater_than" | "greater_than_equal" | "less_than" | "less_than_equal" if _range(schema):
                 why = f": {why}" if (why := schema.get("why")) else ""
-                lines.append(f"{name}'s {path} must lie in {_range(schema)}, got {problem['input']!r}{why}.")
+                lines.append(f"{of} {path} must lie in {_range(schema)}, got {problem['input']!r}{why}.")
             case "too_short":
-                lines.append(f"{name}'s {path} must not be empty, got {problem['input']!r}.")
+                lines.append(f"{of} {path} must not be empty, got {problem['input']!r}.")
             case _:
-                lines.append(f"{name}'s {path} must be {_allowed(schema)}, got {problem['input']!r}.")
+                lines.append(f"{of} {path} must be {_allowed(schema)}, got {problem['input']!r}.")
     return SettingsError("\n".join(dict.fromkeys(lines)))  # a union says the same of each of its types
 
 
@@ -202,7 +203,7 @@ def _words(variant: Mapping[str, Any], parts: Mapping[str, Any]) -> str:
         case {"type": "array", "prefixItems": items}:
             return f"a list of {len(items)}"
         case {"type": "array"}:
-            return "a list"
+            return "a list in brackets"
         case {"type": kind}:
             return {"boolean": "true or false", "string": "text", "null": "none", "object": "names with values"}[kind]
         case _:

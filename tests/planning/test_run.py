@@ -149,6 +149,8 @@ def test_clients_of_few_rows_take_them_all_and_no_more(plans: Plans) -> None:
             "--prompt-tokens: the longest prompt has 9 tokens, an ans",
         ),
         ("mpo", {"prompt_tokens": "3000", "max_length": "4096"}, "and the model's context is"),
+        ("dpo", {"prompt_tokens": "9", "answer_tokens": "4", "max_length": "12"}, "--max-length is 12"),
+        ("dpo", {"prompt_tokens": "3000", "answer_tokens": "9", "max_length": "4096"}, "the model's context is"),
         ("spac", {"prompt_tokens": "9"}, "give --data"),
         ("cofs_dpo", {"prompt_tokens": "9", "answer_tokens": "9"}, "numbers tell none apart"),
         ("dpo", {"stream": "empty.jsonl"}, "no row yet"),

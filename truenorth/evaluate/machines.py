@@ -54,7 +54,9 @@ def gpu(kind: str) -> Machine:
     """
     if (found := GPUS.get(kind.lower())) is None:
         hint = did_you_mean(kind.lower(), GPUS)
-        raise SettingsError(f"no GPU kind {kind!r} is known.{hint} Allowed: {', '.join(GPUS)}, cpu.")
+        raise SettingsError(
+            f"no GPU kind {kind!r} is known.{hint} Allowed: {', '.join(GPUS)}. Without --gpu it is this CPU."
+        )
     return found
 
 

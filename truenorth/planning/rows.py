@@ -25,6 +25,7 @@ from ..feeds.dealt import refuse_processes
 from ..feeds.hindsight import Reader, never
 from ..feeds.played import as_drawn
 from ..job import made_ready
+from ..models.load import context_of
 from ..models.sharding import WHOLE
 from ..online.contents import Contents
 from ..processes import ALONE
@@ -145,10 +146,13 @@ def _of_numbers(recipe: Recipe, run: Run, planned: Planned) -> Asked:
     prompt, answer = planned.prompt_tokens, planned.answer_tokens
     if prompt is None or answer is None:
         raise SettingsError("give --prompt-tokens and --answer-tokens both, or a file of rows in their place.")
-    if prompt + answer > run.max_length:
-        raise SettingsError(
-            f"prompt and answer have {prompt + answer} tokens, max_length is {run.max_length}. Raise --max-length."
-        )
+    context = context_of(run.model, trust_remote_code=run.trust_remote_code)
+    for most, what in ((run.max_length, "--max-length"), (context, "the model's context")):
+        if most is not None and prompt + answer > most:
+            raise SettingsError(
+                f"prompt and answer have {prompt + answer} tokens, and {what} is {most}: plan for a larger one, or "
+                "for shorter rows."
+            )
     rows = RowLengths.alike(planned.rows, prompt=prompt, response=answer, candidates=planned.answers)
     if run.stream is not None:
         return Asked(rows, _arriving(run))
