@@ -36,6 +36,9 @@ def test_parts_of_text_are_joined() -> None:
         ({"role": "user", "content": 3}, "wrong_type"),
         ({"role": None, "content": "c"}, "unknown_role"),
         ({"role": "user", "content": [{"type": "image_url"}]}, "not_text"),
+        ({"role": "user", "content": [{"type": "text", "text": None}]}, "wrong_type"),
+        ({"role": "user", "content": [{"type": "text"}]}, "wrong_type"),
+        ({"role": "user", "content": [{"type": "text", "text": "half a pair \ud800"}]}, "unparsable"),
         ("half a pair \ud800", "unparsable"),
     ],
 )

@@ -84,11 +84,16 @@ def _content(content: object, rest: Mapping[str, Any], column: str) -> str:
     if isinstance(content, str):
         return _unicode(content, column)
     if isinstance(content, Sequence) and all(isinstance(part, Mapping) for part in content):
-        for part in content:
-            if part.get("type", "text") != "text":
-                raise Refused("not_text", f"{column} holds a part of type {part['type']!r}")
-        return "".join(str(part.get("text", "")) for part in content)
+        return _unicode("".join(_part(part, column) for part in content), column)
     raise Refused("wrong_type", f"a message in {column} must have text as its content, got {describe(content)}")
+
+
+def _part(part: Mapping[str, Any], column: str) -> str:
+    if part.get("type", "text") != "text":
+        raise Refused("not_text", f"{column} holds a part of type {part['type']!r}")
+    if not isinstance(text := part.get("text"), str):
+        raise Refused("wrong_type", f"a part of a message in {column} must have text, got {describe(text)}")
+    return text
 
 
 def _unicode(text: str, column: str) -> str:
