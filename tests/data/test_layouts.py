@@ -133,6 +133,14 @@ def test_alpacas_input_stands_behind_its_instruction() -> None:
     assert read({"instruction": "add", "input": "1 2", "output": "3"}, candidates=(1, 1)).prompt == "add\n\n1 2"
 
 
+@pytest.mark.parametrize("more", [["1", "2"], 3, [USER]])
+def test_an_input_that_is_no_text_is_refused(more: object) -> None:
+    row = {"instruction": "add", "output": "3"}
+    found = detect(raws({**row, "input": "1 2"}), candidates=(1, 1)).comparison(raws({**row, "input": more})[0])
+    assert isinstance(found, Problem)
+    assert found.reason == "wrong_type"
+
+
 def test_a_file_of_pairs_and_messages_serves_a_method_of_single_answers_too() -> None:
     fields = {"prompt": "p", "chosen": [USER, YES], "rejected": [USER, NO], "messages": [USER, YES]}
     assert [layout_of(fields, candidates=c).name for c in ((2, 2), (1, 1))] == ["pairs", "conversations"]

@@ -53,9 +53,12 @@ class Source:
         if value is None:
             raise Refused("empty_prompt", f"{self.columns['prompt']} is null")
         prompt = as_text(value, self.columns["prompt"])
-        if "input" in self.columns and isinstance(prompt, str) and (more := self.fields.get(self.columns["input"])):
-            return f"{prompt}\n\n{more}"
-        return prompt
+        more = self.fields.get(self.columns.get("input", ""))
+        if not isinstance(prompt, str) or more is None or more == "":
+            return prompt
+        if not isinstance(text := as_text(more, self.columns["input"]), str):
+            raise Refused("wrong_type", f"{self.columns['input']} must be text, got {describe(more)}")
+        return f"{prompt}\n\n{text}"
 
 
 def pairs(source: Source) -> Reading:
