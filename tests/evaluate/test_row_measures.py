@@ -114,3 +114,17 @@ def test_a_row_without_its_text_is_named(folder: str, tmp_path: Path) -> None:
     file = written(tmp_path / "texts.jsonl", {"text": "One."}, {"txt": "Two."})
     with pytest.raises(DataError, match="row 2: needs `text`"):
         read_texts(file, AutoTokenizer.from_pretrained(folder), max_length=9, given="--ability-data")
+
+
+@pytest.mark.parametrize("name", ["texts.txt", "texts.jsonl"])
+def test_an_empty_file_is_refused(name: str, folder: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_text("")
+    with pytest.raises(DataError):
+        read_texts(str(tmp_path / name), AutoTokenizer.from_pretrained(folder), max_length=9, given="--ability-data")
+
+
+def test_a_text_is_a_line_whatever_else_breaks_lines(folder: str, tmp_path: Path) -> None:
+    (tmp_path / "texts.txt").write_text("One old\u2028mill.\r\nTwo mills.\n", newline="")
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    rows = read_texts(str(tmp_path / "texts.txt"), tokenizer, max_length=99, given="--ability-data")
+    assert [row.row for row in rows] == [1, 2]

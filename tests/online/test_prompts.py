@@ -24,6 +24,15 @@ def test_a_line_of_text_is_a_prompt(tmp_path: Path) -> None:
     assert read_prompts(tmp_path / "prompts.txt") == ["one", "two"]
 
 
+@pytest.mark.parametrize("odd", ["\u2028", "\x85", "\x0c"])
+def test_only_line_breaks_part_prompts(tmp_path: Path, odd: str) -> None:
+    prompt = f"one{odd}two"
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": prompt}, ensure_ascii=False) + "\r\n", newline="")
+    (tmp_path / "prompts.txt").write_text(f"{prompt}\r\nthree", newline="")
+    assert read_prompts(tmp_path / "prompts.jsonl") == [prompt]
+    assert read_prompts(tmp_path / "prompts.txt") == [prompt, "three"]
+
+
 @pytest.mark.parametrize("text", ["", "\n \n"])
 def test_a_file_without_prompts_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "prompts.jsonl").write_text(text)

@@ -20,6 +20,15 @@ def open_text(file: Path) -> IO[str]:
     return io.TextIOWrapper(opener(file), encoding="utf-8-sig", newline="")
 
 
+def text_lines(file: Path) -> list[tuple[int, str]]:
+    """Number and text of each line that is not blank. Raises DataError for a file that is damaged or no text."""
+    try:
+        with open_text(file) as lines:  # `splitlines` would break lines at U+2028 and form feeds too
+            return [(number, line.rstrip("\r\n")) for number, line in enumerate(lines, 1) if line.strip()]
+    except DAMAGE as error:
+        raise DataError(f"{file} is damaged or no text: {error}.") from error
+
+
 class _Zst(io.RawIOBase):
     """What a .zst file holds. The package's own reader takes a file that breaks off for one that ends."""
 

@@ -7,6 +7,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerBase
 
 from ..data.boundary import TextTokens
+from ..data.compressed import text_lines
 from ..data.files import must_exist, read_rows
 from ..data.options import DataSettings, Needs
 from ..data.prepare import prepare
@@ -59,15 +60,17 @@ def read_texts(path: str, tokenizer: PreTrainedTokenizerBase, *, max_length: int
 
 
 def _holds_texts(path: str) -> bool:
-    first = next(read_rows(path)).fields or {} if not path.endswith(LINES) else {}
-    return path.endswith(LINES) or ("text" in first and not {"prompt", "messages"} & first.keys())
+    if path.endswith(LINES):
+        return True
+    first = next(read_rows(path), None)
+    fields = (first.fields if first is not None else None) or {}
+    return "text" in fields and not {"prompt", "messages"} & fields.keys()
 
 
 def _texts(path: str) -> Iterator[tuple[int, str]]:
     """Row number and text. Raises DataError for a row without one."""
     if path.endswith(LINES):
-        lines = Path(path).read_text(encoding="utf-8").splitlines()
-        yield from ((number, line) for number, line in enumerate(lines, 1) if line.strip())
+        yield from text_lines(Path(path))
         return
     for raw in read_rows(path):
         text = (raw.fields or {}).get("text")

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from ..data.compressed import DAMAGE, open_text
+from ..data.compressed import text_lines
 from ..errors import DataError
 from .sampling import Prompt
 
@@ -22,12 +22,7 @@ def read_prompts(file: Path) -> list[Prompt]:
         raise DataError(
             f"there is no file {file}. --prompts takes a .txt or .jsonl file; --prompt takes the text itself."
         )
-    try:
-        with open_text(file) as text:
-            lines = [(n, line) for n, line in enumerate(text.read().splitlines(), 1) if line.strip()]
-    except DAMAGE as error:
-        raise DataError(f"{file} is damaged or no text: {error}.") from error
-    if not lines:
+    if not (lines := text_lines(file)):
         raise DataError(f"{file} has no prompts: it is empty, or has only blank lines.")
     if not {".jsonl", ".json"} & set(file.suffixes):
         return [line for _, line in lines]
