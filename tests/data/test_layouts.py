@@ -2,10 +2,12 @@ from typing import Any
 
 import pytest
 
+from truenorth.data import layouts
 from truenorth.data.comparisons import Comparison
 from truenorth.data.files import RawRow
-from truenorth.data.layouts import Layout, detect
+from truenorth.data.layouts import Layout
 from truenorth.data.problems import Problem
+from truenorth.data.survey import survey
 from truenorth.errors import DataError
 
 USER = {"role": "user", "content": "hi"}
@@ -19,7 +21,9 @@ def raws(*fields: dict[str, Any]) -> list[RawRow]:
 
 
 def layout_of(*fields: dict[str, Any], **options: Any) -> Layout:
-    return detect(raws(*fields), **options)
+    asked = {"columns": {}, "candidates": (2, None), "numbers": (), **options}
+    prompt, answers = layouts.columns_of_texts(asked["columns"])
+    return layouts.layout_of(survey(raws(*fields), prompt=prompt, answers=answers), **asked)
 
 
 def read(fields: dict[str, Any], **options: Any) -> Comparison:
@@ -136,7 +140,7 @@ def test_alpacas_input_stands_behind_its_instruction() -> None:
 @pytest.mark.parametrize("more", [["1", "2"], 3, [USER]])
 def test_an_input_that_is_no_text_is_refused(more: object) -> None:
     row = {"instruction": "add", "output": "3"}
-    found = detect(raws({**row, "input": "1 2"}), candidates=(1, 1)).comparison(raws({**row, "input": more})[0])
+    found = layout_of({**row, "input": "1 2"}, candidates=(1, 1)).comparison(raws({**row, "input": more})[0])
     assert isinstance(found, Problem)
     assert found.reason == "wrong_type"
 

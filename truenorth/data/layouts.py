@@ -1,7 +1,7 @@
 """Which layout a file follows and which column plays which role: decided over the whole file."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from .options import Needs
 from .problems import Problem, Refused
 from .readings import Reading, Source
 from .roles import ALIASES, LAYOUTS, NUMBERS, Name, check_names, explain, no_layout, refuse_other_media
-from .survey import Survey, survey
+from .survey import Survey
 
 READ = {
     "pairs": readings.pairs,
@@ -94,19 +94,6 @@ class Layout:
     def _object(self, fields: Mapping[str, Any], role: str) -> Any:
         column = self.columns.get(role, "")
         return readings.parsed(fields.get(column), column)
-
-
-def detect(
-    rows: Iterable[RawRow],
-    *,
-    columns: Mapping[str, str] | None = None,
-    candidates: tuple[int, int | None] = (2, None),
-    numbers: Sequence[str] = (),
-) -> Layout:
-    """The layout of a file, from all of its rows: `layout_of` their survey."""
-    prompt, answers = columns_of_texts(columns or {})
-    found = survey(rows, prompt=prompt, answers=answers)
-    return layout_of(found, columns=columns or {}, candidates=candidates, numbers=numbers)
 
 
 def columns_of_texts(given: Mapping[str, str]) -> tuple[str, list[str]]:
