@@ -45,6 +45,15 @@ def test_a_process_that_dies_is_named() -> None:
         list(workers.map(os._exit, [(7,)]))
 
 
+def test_a_process_that_dies_in_the_middle_of_its_answer_is_named() -> None:
+    half = (
+        "import os, pickle, sys; answers = sys._getframe(1).f_locals['answers'];"
+        "answers.write(pickle.dumps((True, 'x' * 99))[:50]); answers.flush(); os._exit(9)"
+    )
+    with Workers(2) as workers, pytest.raises(RuntimeError, match="ended with code 9"):
+        list(workers.map(exec, [(half,)]))
+
+
 def test_the_variable_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, "3")
     assert wanted_processes() == 3

@@ -119,7 +119,7 @@ class _Worker:
         self._send(pickle.dumps(task))
         try:
             good, answer = pickle.load(self._process.stdout)
-        except EOFError as error:
+        except (EOFError, pickle.UnpicklingError) as error:  # it died before its answer, or in the middle of it
             raise self._died() from error
         if not good:
             raise answer
