@@ -18,7 +18,7 @@ from truenorth.data.tokens import Ints, TokenizedRows
 from truenorth.errors import DataError, SamplerError
 from truenorth.judge import Failed, Rewards, Verdict, Wins
 from truenorth.online.contents import Contents
-from truenorth.online.round_file import RoundRow
+from truenorth.online.round_file import RoundFile, RoundRow
 from truenorth.online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, tokenized
 from truenorth.online.rounds import JUDGED_AT_ONCE, Play
 from truenorth.online.sampling import Response, Sampling
@@ -116,6 +116,7 @@ def test_a_round_that_is_cut_anywhere_is_gone_on_with_to_the_same_rows(cut: int,
     assert again.rows_file.read_bytes() == text
     assert again.left_out == whole.left_out
     assert len(calls) == len(PROMPTS) - JUDGED_AT_ONCE * bool(named)
+    assert RoundFile.open(folder).done == whole.done
 
 
 def test_a_sampler_that_fails_loses_nothing(tmp_path: Path) -> None:

@@ -110,14 +110,15 @@ class RoundFile:
         found = cls(folder)
         if found.made_elsewhere or not found.log.exists():
             return found
-        end = 0
-        for line in _whole_lines(found.log):
+        log, end = found.log.read_bytes(), 0
+        whole = log[: log.rfind(b"\n") + 1]
+        for line in whole.splitlines():
             entry = json.loads(line)
             end = entry.pop("end")
             found.written.append(Written(**entry | {"places": tuple(entry["places"])}))
         found.rows_file.touch()
-        with found.rows_file.open("r+b") as rows:
-            rows.truncate(end)
+        os.truncate(found.rows_file, end)
+        os.truncate(found.log, len(whole))  # or the next entry would follow half of one
         return found
 
     @property
