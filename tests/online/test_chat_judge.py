@@ -124,6 +124,8 @@ def test_a_server_that_is_gone_leaves_all_prompts_out_with_the_reason(tmp_path: 
         ("Verdict: A", 1.0),
         ("verdict: **b**", 0.0),
         ("Verdict: tie.", 0.5),
+        ("Verdict: A tie", 0.5),
+        ("Verdict: **a tie**.", 0.5),
         ("Verdict: Answer B", 0.0),
         ("<think>Verdict: A</think>Verdict: B", 0.0),
         ("At first, Verdict: A. No. Verdict: B", 0.0),

@@ -128,11 +128,11 @@ def conversation(prompt: Asked) -> str:
 def verdict_in(text: str) -> float | None:
     """P(A beats B) by the last verdict in a judge's answer, None where there is none.
 
-    >>> verdict_in("A is clearer, B is longer.\\n**Verdict: A**"), verdict_in("tie")
-    (1.0, 0.5)
+    >>> verdict_in("A is clearer, B is longer.\\n**Verdict: A**"), verdict_in("tie"), verdict_in("Verdict: a tie")
+    (1.0, 0.5, 0.5)
     """
     said = text.rpartition("</think>")[2].strip().lower()
-    found = re.findall(r"verdict\W+(?:answer\W+)?(a|b|tie)\b", said)
+    found = re.findall(r"verdict\W+(?:answer\W+|a\s+(?=tie\b))?(a|b|tie)\b", said)
     if not found and said.strip(".*[]() ") in P_FIRST:
         found = [said.strip(".*[]() ")]
     return P_FIRST[found[-1]] if found else None
