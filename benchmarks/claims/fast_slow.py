@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from fast_slow_domains import FOUR, TWO, InTurn, continual
+from fast_slow_domains import FOUR, TRAINED, TWO, UNSEEN, InTurn, continual
 from fast_slow_points import FILE, Found, Key, read, write
 from fast_slow_runs import ARMS, Sizes, Trial, measured, of_few_pairs, of_one_domain, points_of
 from fast_slow_stream import Turn, turned
@@ -53,20 +53,22 @@ class Sweep:
 
 
 RATES, SEEDS = (5e-4, 1e-3, 2e-3), (1, 2, 3)
+BOTH_MEMORIES = (*TRAINED, *UNSEEN)
 WHOLE = Sweep(
     Sizes(rates=RATES, seeds=SEEDS, steps=24, asked=256, test=96, few=32, passes=16),
     few_rate=1e-3,
     sequences=(
-        InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32),
+        InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32, readings=BOTH_MEMORIES),
         InTurn(FOUR, seeds=SEEDS, requests=128, memory=16, judged=32),
-        InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32, steps=64),
+        InTurn(TWO, seeds=SEEDS, requests=128, memory=24, judged=32, steps=64, readings=BOTH_MEMORIES),
+        InTurn(TWO, seeds=SEEDS, requests=128, memory=48, judged=32, steps=64, readings=UNSEEN[:1]),
     ),
     turn=Turn(rates=RATES[1:], asked=256, before=160, after=320),
 )
 TINY = Sweep(
     Sizes(rates=(1e-3,), seeds=(1, 2), steps=1, asked=24, test=8, few=8, passes=8),
     few_rate=1e-3,
-    sequences=(InTurn(TWO, seeds=(1,), requests=16, memory=4, judged=2, steps=1),),
+    sequences=(InTurn(TWO, seeds=(1,), requests=16, memory=4, judged=2, steps=1, readings=BOTH_MEMORIES),),
     turn=Turn(rates=(1e-3,), asked=24, before=16, after=16),
 )
 

@@ -14,7 +14,7 @@ OF_DOMAINS = (  # the csv's name, and the table's
     ("reward average", "reward"),
     ("reward forgetting", "forgetting of reward"),
 )
-COFS = ("cofs, box", "cofs, simplex")
+COFS = ("cofs, box", "cofs, simplex", "cofs, box, unseen", "cofs, simplex, unseen")
 OF_STREAMS = (
     ("before", "accuracy"),
     ("after", "accuracy"),
@@ -36,7 +36,7 @@ def tables(found: Found) -> Iterator[tuple[str, list[str]]]:
     yield "Few pairs", few_pairs(found)
     for part in dict.fromkeys(key.part for key in found if "domains" in key.part):
         yield part, domains(found, part)
-        for arm in COFS:
+        for arm in (way for way in ways(found, part) if way in COFS):
             yield f"{part}, less {arm}", against(found, part, arm)
         yield f"{part}, the last row of each matrix", last_rows(found, part)
     yield "Stream", streams(found)
@@ -98,15 +98,9 @@ def domains(found: Found, part: str) -> list[str]:
     for way in ways(found, part):
         each = [over_seeds(found, part=part, arm=way, at="all", name=name) for name, _ in OF_DOMAINS]
         lines.append(row([way, *(shown(list(values.values())) for values in each)]))
-    ratios = {key.name: None for key in found if key.part == part and key.name.startswith("ratio")}
-    every = {
-        (arm, name): over_seeds(found, part=part, arm=arm, at="all", name=name) for arm in COFS for name in ratios
-    }
-    return [
-        *lines,
-        "",
-        *(f"{arm}, {name}, by seed: {values}" for (arm, name), values in every.items()),
-    ]
+    fits = dict.fromkeys(key.name for key in found if key.part == part and key.name.startswith(("ratio", "memory")))
+    every = [(arm, name, over_seeds(found, part=part, arm=arm, at="all", name=name)) for arm in COFS for name in fits]
+    return [*lines, "", *(f"{arm}, {name}, by seed: {values}" for arm, name, values in every if values)]
 
 
 def against(found: Found, part: str, than: str) -> list[str]:
@@ -147,7 +141,8 @@ def streams(found: Found) -> list[str]:
 
 def ways(found: Found, part: str) -> list[str]:
     """COFS-DPO first."""
-    return list(dict.fromkeys([*COFS, *(key.arm for key in found if key.part == part)]))
+    there = dict.fromkeys(key.arm for key in found if key.part == part)
+    return sorted(there, key=lambda arm: COFS.index(arm) if arm in COFS else len(COFS))
 
 
 def groups(found: Found, part: str) -> list[tuple[str, str, str]]:

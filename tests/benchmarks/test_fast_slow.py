@@ -10,7 +10,7 @@ CLAIMS = Path(__file__).parents[2] / "benchmarks" / "claims"
 sys.path.insert(0, str(CLAIMS))
 try:
     from fast_slow import SEEDS, WHOLE
-    from fast_slow_domains import BASELINES, FOUR, points
+    from fast_slow_domains import FOUR, TRAINED, UNSEEN, points
     from fast_slow_points import Key, less, read, write
     from fast_slow_rows import REWARDS, domain_of, of_domains, reward, turning
     from fast_slow_runs import Trial, norms
@@ -131,17 +131,21 @@ def test_a_table_has_differences_seed_by_seed() -> None:
 
 def test_readings_of_one_sequence_keep_their_names_and_every_way_is_drawn() -> None:
     sequence, found = WHOLE.sequences[0], {}
-    for within, value in (("box", 0.9), ("simplex", 0.6)):
-        ways = {way: {"accuracy": [[0.5, 0.5], None, [value, value]]} for way in ("cofs", *BASELINES[within])}
+    for reading, value in zip((*TRAINED, *UNSEEN), (0.6, 0.9, 0.8, 0.7), strict=True):
+        ways = {way: {"accuracy": [[0.5, 0.5], None, [value, value]]} for way in ("cofs", *reading.baselines)}
         summary = {way: {"accuracy": {"average": value}} for way in ways}
-        run = {"ways": ways, "summary": summary, "fits": [{"ratios": [1.0]}, {"ratios": [value, 0.1]}]}
-        found |= points(run, sequence, within, 1)
-    assert {key.arm for key in found} == set(WAYS)
-    assert {arm: found[Key("2 domains", arm, "0.001", "1", "all", "ratio praise")] for arm in COFS} == {
-        "cofs, box": 0.9,
-        "cofs, simplex": 0.6,
-    }
-    [line] = [line for line in against(found, "2 domains", "cofs, simplex") if line.startswith("| plain sum ")]
+        run = {"ways": ways, "summary": summary, "fits": [{"ratios": [1.0]}, {"ratios": [value, 0.1], "loss": value}]}
+        found |= points(run, sequence, reading, 1)
+    beside = {"average, unseen", "plain sum, unseen", "routing, unseen"}
+    assert {key.arm for key in found} == set(WAYS) | beside
+    for name in ("ratio praise", "memory loss"):
+        assert {arm: found[Key("2 domains", arm, "0.001", "1", "all", name)] for arm in COFS} == {
+            "cofs, box": 0.9,
+            "cofs, simplex": 0.6,
+            "cofs, box, unseen": 0.8,
+            "cofs, simplex, unseen": 0.7,
+        }
+    [line] = [line for line in against(found, "2 domains", "cofs, simplex") if line.startswith("| plain sum |")]
     assert "| +0.300 |" in line
 
 
