@@ -181,6 +181,14 @@ def test_a_mistake_in_a_function_is_told_with_its_place_and_the_prompt() -> None
         judge(["Why?"], [["a", "b"]])
 
 
+def open_ended(prompt: Any, answer: str, *more: str, **named: Any) -> float:
+    return float(len(answer) + len(more) + len(named))
+
+
+def test_arguments_that_may_be_left_out_do_not_make_a_function_compare() -> None:
+    assert Function(function=f"{__name__}:open_ended").answers_at_once == 1
+
+
 def test_a_function_of_one_argument_is_refused_before_it_is_called(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="must take 2 or 3 arguments, got 1"):
         open_judge(Function(function="builtins:len"), cache=tmp_path)(["p"], [["a"]])

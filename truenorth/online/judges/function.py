@@ -26,7 +26,8 @@ class Function(JudgeSettings):
 
     @property
     def answers_at_once(self) -> Literal[1, 2]:
-        takes = [p for p in inspect.signature(self._found()).parameters.values() if p.default is p.empty]
+        parameters = inspect.signature(self._found()).parameters.values()
+        takes = [p for p in parameters if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
         if len(takes) not in (2, 3):
             raise SettingsError(
                 f"the judge {self.function} must take 2 or 3 arguments, got {len(takes)}: (prompt, answer) gives a "
