@@ -284,3 +284,13 @@ def test_an_empty_column_of_images_is_no_reason_to_refuse() -> None:
 def test_a_file_without_rows_is_refused() -> None:
     with pytest.raises(DataError, match="has no rows"):
         layout_of()
+
+
+def test_rows_of_text_are_plain_whatever_other_columns_hold() -> None:
+    assert layout_of({**GOOD, "messages": [USER, YES], "tags": "messages"}).plain
+
+
+@pytest.mark.parametrize("chosen", [YES, [YES], [USER, YES]])
+def test_rows_with_messages_are_not_plain(chosen: object) -> None:
+    assert not layout_of(GOOD, {**GOOD, "chosen": chosen}).plain
+    assert not layout_of({**MANY, "responses": [[YES], [NO]]}).plain

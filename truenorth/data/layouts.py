@@ -15,6 +15,7 @@ from .readings import Reading, Source
 from .roles import ALIASES, LAYOUTS, NUMBERS, Name, check_names, explain, no_layout, refuse_other_media
 from .survey import Survey
 
+CHAT = ("message", "messages", "conversations")  # kinds of values that go through a chat template
 READ = {
     "pairs": readings.pairs,
     "several answers": readings.several,
@@ -34,6 +35,7 @@ class Layout:
     repeats_prompt: bool  # answers begin with the prompt, as text, and lose it
     lines: tuple[str, ...]  # says all this to a person
     notes: tuple[str, ...] = ()  # what becomes of rows of this file that nobody might expect
+    plain: bool = False  # prompts and answers are text in all rows, so that no chat template is applied
     margin_is_score: bool = False  # a pair without scores has its margin as the score of the chosen, 0 of the other
 
     @property
@@ -130,7 +132,8 @@ def layout_of(
     further = {number: given.get(number, number) for number in (*NUMBERS, *numbers, *given) if number not in ALIASES}
     further = {number: column for number, column in further.items() if found.has(column)}
     repeats = found.comparable > 0 and found.repeats > found.comparable / 2
-    return Layout(name, mapping, further, repeats, explain(name, {**mapping, **further}, repeats, found))
+    plain = not any(found.has(column, *CHAT) for column in mapping.values())
+    return Layout(name, mapping, further, repeats, explain(name, {**mapping, **further}, repeats, found), plain=plain)
 
 
 def used_by(layout: Layout, needs: Needs, pairing: Pairing) -> Layout:

@@ -49,7 +49,7 @@ class Prepared:
     @property
     def plain_text(self) -> bool:
         """Whether some file holds text alone, so that no chat template is applied to it."""
-        return any(not any("messages" in line for line in layout.lines) for layout in self.layouts)
+        return any(layout.plain for layout in self.layouts)
 
 
 def check(sources: Sources, settings: DataSettings, *, said: Said | None = None) -> Checked:
