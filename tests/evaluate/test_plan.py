@@ -281,8 +281,8 @@ def test_a_file_of_rows_gives_the_lengths(tmp_path: Path, capsys: pytest.Capture
         ({"stream": "rows.jsonl", "prompt_tokens": "40", "answer_tokens": "30", "devices": "2"}, "one process"),
         ({"prompt_tokens": "40", "answer_tokens": "30", "judge": "world"}, "nothing to judge"),
         ({"prompt_tokens": "40", "answer_tokens": "30", "gpu": "h10"}, "Did you mean h100"),
-        ({"prompt_tokens": "0", "answer_tokens": "30"}, "prompt_tokens"),
-        ({"prompt_tokens": "40", "answer_tokens": "3000"}, "max_length"),
+        ({"prompt_tokens": "0", "answer_tokens": "30"}, "--prompt-tokens must lie in"),
+        ({"prompt_tokens": "40", "answer_tokens": "3000"}, "--max-length is 2048"),
         ({"prompt_tokens": "40", "answer_tokens": "30", "layout": "tensor", "devices": "3"}, "num_attention_heads"),
     ],
 )
