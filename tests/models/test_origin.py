@@ -7,7 +7,8 @@ import pytest
 from huggingface_hub import constants
 
 from tests.tiny import tiny_directory
-from truenorth.models.origin import fingerprint
+from truenorth.errors import ModelError
+from truenorth.models.origin import base_of_adapter, fingerprint
 
 
 def test_the_fingerprint_changes_with_a_single_weight(tmp_path: Path) -> None:
@@ -35,3 +36,17 @@ def test_a_hub_model_is_known_by_the_commit_in_the_cache(tmp_path: Path, monkeyp
     shutil.rmtree(tmp_path / "models--owner--model" / "snapshots" / ("b" * 40))
     (tmp_path / "models--owner--model" / "refs" / "main").write_text("a" * 40)
     assert fingerprint("owner/model") == first
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('{"peft_type": "LO', "adapter_config.json is no JSON"),
+        ('{"peft_type": "LORA"}', "does not say which model it adapts"),
+        ('{"peft_type": "LORA", "base_model_name_or_path": null}', "does not say which model it adapts"),
+    ],
+)
+def test_an_adapter_without_its_base_is_refused(config: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "adapter_config.json").write_text(config)
+    with pytest.raises(ModelError, match=message):
+        base_of_adapter(str(tmp_path))

@@ -28,15 +28,23 @@ def must_exist(path: str) -> None:
 def base_of_adapter(path: str) -> str | None:
     """The base model that an adapter directory names, or None if `path` is no adapter.
 
-    Raises ModelError for adapters other than LoRA.
+    Raises ModelError for adapters other than LoRA, and where the file cannot be read or names no base.
     """
     file = Path(path) / "adapter_config.json"
     if not file.exists():
         return None
-    config: dict[str, Any] = json.loads(file.read_text())
+    try:
+        config: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ModelError(f"{file} is no JSON ({error}). Copy the adapter again.") from error
     if config.get("peft_type") != "LORA":
         raise ModelError(f"{file} is a {config.get('peft_type')} adapter; TrueNorth trains LoRA adapters only.")
-    return str(config["base_model_name_or_path"])
+    if not isinstance(base := config.get("base_model_name_or_path"), str):
+        raise ModelError(
+            f"{file} does not say which model it adapts. Write that model's folder or hub name there, as "
+            "base_model_name_or_path."
+        )
+    return base
 
 
 def fingerprint(path: str) -> str:
