@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from peft import PeftModel
 from torch.nn.utils.rnn import pad_sequence
-from transformers import AutoConfig, AutoModelForSequenceClassification, PreTrainedTokenizerBase
+from transformers import AutoModelForSequenceClassification, PreTrainedTokenizerBase
 
 from ..errors import ModelError
 from .classifier import ABOUT, padding_token
-from .load import load_tokenizer
+from .load import config_of, first_line, load_tokenizer
 from .logprobs import Model, alike, base_of
-from .origin import base_of_adapter, must_exist
+from .origin import base_of_adapter
 
 TOKENS_AT_ONCE = 8192  # of one forward pass
 
@@ -34,11 +34,9 @@ class AnswerScores:
 
         Raises ModelError if it cannot be read, or does not give one number.
         """
-        must_exist(path)
-        source = base_of_adapter(path) or path
+        config, source = config_of(path, trust_remote_code=trust_remote_code), base_of_adapter(path) or path
+        _refuse_other(config, path, adapter=source != path)
         try:
-            config = AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
-            _refuse_other(config, path, adapter=source != path)
             model: Any = AutoModelForSequenceClassification.from_pretrained(
                 source,
                 num_labels=1,
@@ -46,8 +44,8 @@ class AnswerScores:
                 use_safetensors=True,
                 trust_remote_code=trust_remote_code,
             )
-        except (OSError, ImportError) as error:
-            raise ModelError(f"the judge {path!r} cannot be read: {error}") from error
+        except (OSError, ImportError, ValueError) as error:  # ValueError: an architecture without a classifier
+            raise ModelError(f"the judge {path!r} cannot be read: {first_line(error)}") from error
         about = json.loads(file.read_text()) if (file := Path(path) / ABOUT).is_file() else {}
         tokenizer = load_tokenizer(path, trust_remote_code=trust_remote_code)
         if source != path:

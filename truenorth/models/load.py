@@ -32,7 +32,7 @@ def load_tokenizer(
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ValueError, ImportError) as error:
-        raise ModelError(f"no tokenizer can be read from {source!r}: {_first_line(error)}") from error
+        raise ModelError(f"no tokenizer can be read from {source!r}: {first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise ModelError(
             f"the tokenizer of {source!r} has no end-of-sequence token, so a model could not learn where to stop. "
@@ -64,12 +64,12 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
             source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ImportError) as error:
-        raise ModelError(f"the model {source!r} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"the model {source!r} cannot be read: {first_line(error)}") from error
     except ValueError as error:
         if isinstance(error, ModelError):
             raise
         raise ModelError(
-            f"{source!r} is no causal language model that transformers knows: {_first_line(error)}"
+            f"{source!r} is no causal language model that transformers knows: {first_line(error)}"
         ) from error
     if base_path is not None:
         model = PeftModel.from_pretrained(model, path)
@@ -99,7 +99,7 @@ def config_of(path: str, *, trust_remote_code: bool = False) -> PretrainedConfig
     try:
         return AutoConfig.from_pretrained(source, trust_remote_code=trust_remote_code)
     except (OSError, ImportError, ValueError) as error:
-        raise ModelError(f"the configuration of {source!r} cannot be read: {_first_line(error)}") from error
+        raise ModelError(f"the configuration of {source!r} cannot be read: {first_line(error)}") from error
 
 
 def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str, dropout: float) -> PeftModel:
@@ -118,8 +118,9 @@ def with_lora(model: Model, *, rank: int, alpha: float, targets: list[str] | str
     try:
         return get_peft_model(model, config)  # pyright: ignore[reportArgumentType, reportReturnType]
     except ValueError as error:
-        raise ModelError(f"LoRA does not fit this model: {_first_line(error)}") from error
+        raise ModelError(f"LoRA does not fit this model: {first_line(error)}") from error
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """What it says first: those of transformers go on for a page."""
     return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
