@@ -116,7 +116,13 @@ def test_any_torch_optimizer_may_be_named():
 @pytest.mark.parametrize("path", ["torch.optim:Nothing", "torch.nn:Linear", "torch.optim:SDG"])
 def test_optimizer_that_is_none_is_refused(path):
     with pytest.raises(SettingsError):
-        TorchOptimizer(optimizer=path).build(weights())
+        TorchOptimizer(optimizer=path)
+
+
+@pytest.mark.parametrize("arguments", [{"momentun": 0.9}, {"momentum": -1.0}])
+def test_arguments_that_an_optimizer_does_not_take_are_refused_before_there_are_weights(arguments):
+    with pytest.raises(SettingsError, match=r"torch.optim:SGD does not take \{'moment.*: "):
+        TorchOptimizer(optimizer="torch.optim:SGD", arguments=arguments)
 
 
 @pytest.mark.parametrize("name", UPDATES)

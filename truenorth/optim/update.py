@@ -172,6 +172,16 @@ class TorchOptimizer(Update):
     optimizer: str = Field(description="import path, for instance torch.optim:Adafactor")
     arguments: dict[str, Any] = Field(default_factory=dict[str, Any], description="its keyword arguments but lr")
 
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        try:
+            self.build([torch.nn.Parameter(torch.zeros(2, 2))])
+        except (TypeError, ValueError) as error:
+            if isinstance(error, SettingsError):
+                raise
+            raise SettingsError(f"{self.optimizer} does not take {self.arguments}: {error}.") from error
+        return self
+
     def build(self, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
         cls = find(self.optimizer)
         if not (isinstance(cls, type) and issubclass(cls, torch.optim.Optimizer)):
