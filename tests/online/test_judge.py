@@ -182,7 +182,7 @@ def test_a_mistake_in_a_function_is_told_with_its_place_and_the_prompt() -> None
 
 
 def open_ended(prompt: Any, answer: str, *more: str, **named: Any) -> float:
-    return float(len(answer) + len(more) + len(named))
+    return float(len(prompt) + len(answer) + len(more) + len(named))
 
 
 def test_arguments_that_may_be_left_out_do_not_make_a_function_compare() -> None:
