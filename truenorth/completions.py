@@ -1,8 +1,9 @@
 """A completion server that draws answers in the place of the model in memory: settings, without a request."""
 
-from typing import Literal
+import re
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from .errors import SettingsError
 from .settings import Settings, setting
@@ -10,10 +11,21 @@ from .settings import Settings, setting
 HandOver = Literal["none", "model_name", "vllm_lora", "sglang_weights", "command"]
 
 
+def _with_its_scheme(url: str) -> str:
+    if not re.match(r"https?://[^/]", url):
+        raise SettingsError(
+            f"a server's address begins with http:// or https://, got {url!r}. For instance http://localhost:8000/v1"
+        )
+    return url
+
+
+Address = Annotated[str, AfterValidator(_with_its_scheme)]
+
+
 class ServerSettings(Settings):
     """Where a server is, and how patient we are with it."""
 
-    url: str = Field(min_length=1, description="of the server's API, with its /v1")
+    url: Address = Field(description="of the server's API, with its /v1")
     timeout_seconds: float = setting(600.0, "that it may be silent for", source="ours", gt=0)
     tries: int = setting(5, "of a request, before it is given up", source="ours", ge=1)
     wait_seconds: float = setting(1.0, "before the second try; doubled at each", source="ours", ge=0)

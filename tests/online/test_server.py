@@ -14,6 +14,8 @@ from truenorth import world
 from truenorth.completions import Completions, ServerSettings
 from truenorth.errors import SamplerError, SettingsError
 from truenorth.online.dialects import asked_of
+from truenorth.online.endpoint import Endpoint, ServerFailed
+from truenorth.online.judges.chat import Chat
 from truenorth.online.sampling import Prompt, Response, Sampling, sample
 from truenorth.online.server import Server
 
@@ -233,6 +235,27 @@ def test_a_command_is_run_with_the_folder_and_must_succeed(tmp_path: Path) -> No
         fails = server(url, hand_over="command", command=f"{sys.executable} {program} {tmp_path}")
         with pytest.raises(SamplerError, match="ended with 1"):
             fails.hand_over(tmp_path, round_index=0)
+
+
+def test_a_server_that_starts_is_not_asked_without_a_pause(monkeypatch: pytest.MonkeyPatch) -> None:
+    once = ServerSettings(url="http://127.0.0.1:9/v1", timeout_seconds=0.2, tries=1, wait_seconds=0.05)
+    asked: list[str] = []
+
+    def get(_: Endpoint, path: str, read: object) -> None:
+        asked.append(f"{path} {read}")
+        raise ServerFailed("it is not there")
+
+    monkeypatch.setattr(Endpoint, "get", get)
+    with pytest.raises(ServerFailed):
+        Endpoint(once).await_ready()
+    assert 2 <= len(asked) <= 6
+
+
+@pytest.mark.parametrize("url", ["", "localhost:8000/v1", "server/v1", "file:///etc/hosts", "http:///v1"])
+def test_an_address_without_a_scheme_is_refused_before_it_is_asked(url: str) -> None:
+    for refused in (lambda: ServerSettings(url=url), lambda: Chat(url=url, model="judge")):
+        with pytest.raises(SettingsError, match="begins with http:// or https://"):
+            refused()
 
 
 def test_old_weights_are_not_sampled_in_silence(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ class Endpoint:
             except ServerFailed:
                 if time.monotonic() > deadline:
                     raise
+                time.sleep(self.settings.wait_seconds)  # with one try `get` itself does not wait
 
 
 def json_object(answer: bytes) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field, PositiveInt, field_validator
 
-from ...completions import ServerSettings
+from ...completions import Address, ServerSettings
 from ...errors import SettingsError
 from ...judge import Asked, Failed, JudgeSettings, Panel, Question
 from ...settings import setting
@@ -42,7 +42,7 @@ class Chat(JudgeSettings):
     kind: ClassVar[str] = "chat"
     argument: ClassVar[str] = "url"
     at_once: ClassVar[int] = 64
-    url: str = Field(description="of the server's API, with its /v1")
+    url: Address = Field(description="of the server's API, with its /v1")
     model: str = Field(description="name that the server knows the model by")
     template: str = Field(
         default=TEMPLATE,
