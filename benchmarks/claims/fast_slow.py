@@ -68,7 +68,7 @@ WHOLE = Sweep(
 TINY = Sweep(
     Sizes(rates=(1e-3,), seeds=(1, 2), steps=1, asked=24, test=8, few=8, passes=8),
     few_rate=1e-3,
-    sequences=(InTurn(TWO, seeds=(1,), requests=16, memory=4, judged=2, steps=1, readings=BOTH_MEMORIES),),
+    sequences=(InTurn(TWO, seeds=(1,), requests=16, memory=4, judged=2, steps=1, readings=(*TRAINED, UNSEEN[0])),),
     turn=Turn(rates=(1e-3,), asked=24, before=16, after=16),
 )
 
@@ -97,7 +97,7 @@ def of_part(sweep: Sweep, part: str, seed: int, folder: Path) -> Iterator[dict[K
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--tiny", action="store_true", help="three minutes: tries the script, and shows nothing else")
+    parser.add_argument("--tiny", action="store_true", help="four minutes: tries the script, and shows nothing else")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="some of them")
     parser.add_argument("--tables", action="store_true", help="print the tables of the csv and draw it, run nothing")
     parser.add_argument("--folder", type=Path, default=cache_folder() / "claims", help="where runs are kept")
