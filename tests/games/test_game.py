@@ -66,6 +66,8 @@ def test_what_is_no_game_is_refused_with_its_place(wins: object, said: str) -> N
 def test_names_that_do_not_tell_answers_apart_are_refused() -> None:
     with pytest.raises(DataError, match="2 actions need as many different names"):
         Game(np.full((2, 2), 0.5), actions=("a", "a"))
+    with pytest.raises(DataError, match="2 actions need as many different names"):
+        Game(np.full((2, 2), 0.5), actions=("a", "a", "b"))
 
 
 @pytest.mark.parametrize("start", [[0.5, 0.5], [0.5, 0.5, 0.0], [1.0, -1.0, 1.0], [1.0, float("inf"), 1.0]])

@@ -31,7 +31,7 @@ class Game:
     def __post_init__(self) -> None:
         wins = checked(np.asarray(self.wins, dtype=np.float64), self.name)
         names = self.actions or tuple(str(i + 1) for i in range(len(wins)))
-        if len(set(names)) != len(wins):
+        if not len(set(names)) == len(names) == len(wins):
             raise DataError(f"{self.name}: {len(wins)} actions need as many different names, got {list(names)}.")
         if self.start:
             log_policy(self.start, len(wins))  # refuses one that does not fit
