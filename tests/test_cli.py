@@ -200,6 +200,7 @@ def test_both_lengths_of_a_run_are_refused() -> None:
         ("run.batchsize=3", "run.batchsize. Did you mean batch_size?"),
         ("batch_size=3", "give it as --batch-size"),
         ("beta", "--set takes NAME=VALUE, got 'beta'"),
+        ("run.seed=[1", "--set run.seed: '[1' is no YAML value"),
         ("beta=-1", "EXO's beta must lie in (0, inf), got -1"),
         ("update.kind=adam", "no kind 'adam'. Did you mean adamw?"),
     ],

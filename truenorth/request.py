@@ -162,7 +162,12 @@ def _put(run: dict[str, Any], path: Sequence[str], value: object) -> None:
 def _setting(text: str) -> tuple[str, object]:
     """`--set KEY=VALUE`: a value of the run is read as YAML here, one of the recipe by `methods.override`."""
     key, value = split_setting(text, "--set")
-    return key, yaml.safe_load(value) if key.startswith("run.") else value
+    if not key.startswith("run."):
+        return key, value
+    try:
+        return key, yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise SettingsError(f"--set {key}: {value!r} is no YAML value: {error}") from error
 
 
 def _reference(value: object) -> dict[str, object]:
