@@ -43,6 +43,13 @@ def test_runs_without_held_out_rows_have_no_winner(tmp_path: Path) -> None:
     assert "fewer than two measured" in said(read(tmp_path / "a"), read(tmp_path / "b"))
 
 
+def test_a_run_that_measured_nothing_is_not_among_those_that_were_beaten(tmp_path: Path) -> None:
+    write_run(tmp_path / "c", [record for record in healthy() if record["split"] == "train"])
+    (tmp_path / "c" / "summary.json").unlink()
+    found = said(run(tmp_path / "a", "EXO", 0.8), run(tmp_path / "b", "DPO", 0.6), read(tmp_path / "c"))
+    assert found.startswith("EXO has the highest held-out accuracy of the 2 runs that measured it, 80 %")
+
+
 def test_an_accuracy_that_is_rounding_wins_nothing(tmp_path: Path) -> None:
     lost = Rounding("bfloat16", 16, margin=1e-3, difference=4e-3, changed=8, right=0.9, right_in_float32=0.9)
     first, *others = [run(tmp_path / name, name, accuracy) for name, accuracy in (("a", 0.9), ("b", 0.7), ("c", 0.5))]

@@ -82,7 +82,8 @@ def best(runs: Sequence[Compared]) -> str:
     row, top = Row("accuracy", True, None, reached[first]), reached[first]
     near = [name for name, m in reached.items() if name != first and not (m.bounded and m.high < top.low)]
     interval = f" (95\u202f%: {row.interval(top)})" if top.bounded else ""
-    said = f"{first} has the highest held-out accuracy of {len(runs)} runs, {row.say(top)}{interval}"
+    whole = f"{len(runs)} runs" if len(reached) == len(runs) else f"the {len(reached)} runs that measured it"
+    said = f"{first} has the highest held-out accuracy of {whole}, {row.say(top)}{interval}"
     return (
         f"{said}; {' and '.join(near)} cannot be told from it." if near else f"{said}, beyond the others' intervals."
     )
