@@ -197,12 +197,16 @@ OF_ROUND: tuple[tuple[str, str], ...] = (  # metric, and the words around it
 
 
 def of_round(record: Mapping[str, object]) -> str:
-    """What was drawn in a round, in one line; what is 0 or not there is not said.
+    """What was drawn in a round, in one line; counts and seconds of 0 are not said, scores and wins are.
 
     >>> of_round({"round": 2.0, "rows": 64.0, "left_out": 0.0, "rewards/judge": 0.4, "seconds/sampling": 1.7})
     "Round 2: 64 prompts, the judge's mean score 0.400, drawn in 1.7 s"
     """
-    parts = [words.format(value) for name, words in OF_ROUND if isinstance(value := record.get(name), float) and value]
+    parts = [
+        words.format(value)
+        for name, words in OF_ROUND
+        if isinstance(value := record.get(name), float) and (value or name.startswith(("rewards/", "wins/")))
+    ]
     return f"Round {record.get('round'):.0f}: {', '.join(parts)}"
 
 
