@@ -1,7 +1,8 @@
-"""Files that are whole or not there: written under another name in the same folder, then renamed."""
+"""Files and folders that are whole or not there: written under another name beside their own, then renamed."""
 
 import json
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,25 @@ def write_text(file: Path, text: str) -> None:
         out.flush()
         os.fsync(out.fileno())
     new.replace(file)
+
+
+def put_in_place(new: Path, folder: Path) -> None:
+    """Let the folder `new` take the place of `folder`, which need not be there, once all of it is on the disk.
+
+    A kill or a loss of power leaves one of them whole there, or nothing.
+    """
+    for path in [*new.rglob("*"), new]:
+        _wait_for(path)
+    shutil.rmtree(folder, ignore_errors=True)
+    new.rename(folder)
+    _wait_for(folder.parent)
+
+
+def _wait_for(path: Path) -> None:
+    """Until a file, or a folder's list of names, is on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def as_umask_says(folder: Path) -> None:

@@ -82,7 +82,7 @@ def kill(*_: object) -> None:
     raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("function", ["_write", "_flush", "_random_state"])
+@pytest.mark.parametrize("function", ["_write", "put_in_place", "_random_state"])
 def test_a_kill_while_saving_leaves_the_last_checkpoint_whole(
     function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ import torch
 from peft import PeftModel
 from transformers import PreTrainedTokenizerBase
 
-from ..files import as_umask_says, write_json
+from ..files import as_umask_says, put_in_place, write_json
 from .logprobs import Model, base_of
 from .origin import base_of_adapter
 
@@ -49,8 +49,7 @@ def in_one_go(folder: Path, final: Final) -> Generator[Path]:
     final.tokenizer.save_pretrained(new)
     (new / "README.md").write_text(final.card)
     as_umask_says(new)
-    shutil.rmtree(folder, ignore_errors=True)
-    new.rename(folder)
+    put_in_place(new, folder)
 
 
 def write_adapter(model: PeftModel, folder: Path, final: Final) -> None:

@@ -6,7 +6,6 @@ offsets are those of the whole tensors, so any number of processes in any layout
 """
 
 import json
-import os
 import re
 import shutil
 import warnings
@@ -24,6 +23,7 @@ from torch.distributed.checkpoint.state_dict_loader import load as dcp_load
 from torch.distributed.checkpoint.state_dict_saver import save as dcp_save
 
 from ..errors import CheckpointError
+from ..files import put_in_place
 from ..models.policy import Precision
 from ..processes import ALONE, Group
 from .chasing import START, Standing
@@ -70,10 +70,7 @@ def save(folder: Path, players: Sequence[Player], progress: Progress, *, keep: i
     world.wait()
     if world.first:
         (new / "state.json").write_text(json.dumps(plain))
-        _flush(new)
-        shutil.rmtree(done, ignore_errors=True)
-        new.rename(done)
-        _flush(folder)
+        put_in_place(new, done)
         for old in _all(folder)[:-keep]:
             shutil.rmtree(old)
     world.wait()
@@ -202,11 +199,3 @@ def _quietly_alone() -> Generator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "torch.distributed is disabled", UserWarning)
         yield
-
-
-def _flush(folder: Path) -> None:
-    """Wait until a folder and all files in it are on the disk."""
-    for path in [*folder.rglob("*"), folder]:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
