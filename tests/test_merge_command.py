@@ -1,14 +1,18 @@
 """`truenorth merge` as it is typed: what is refused, and what a sweep says."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from tests.tiny import tiny_directory
-from truenorth import world
+from truenorth import weights, world
 from truenorth.cli import app
+from truenorth.weights.merge import TensorMerge
+from truenorth.weights.slices import NamedTensor
 
 TWO = ["--models", str(world.sft_model()), "--base", str(world.base_model())]
 REWARDED = ["--sweep", "alpha=0..1", "--prompts", str(Path(__file__)), "--judge"]
@@ -75,3 +79,22 @@ def test_wrong_use_is_refused_before_anything_is_loaded(
     assert found.exit_code == 1
     assert message in found.output
     assert "loading" not in found.output
+
+
+class Leaning(TensorMerge):
+    """A user's own merge, with a setting that has no default."""
+
+    share: float
+
+    def __call__(self, tensor: NamedTensor) -> Iterator[Tensor]:
+        for part in tensor.slices():
+            yield weights.average(part.models, [self.share, 1 - self.share])
+
+
+def test_a_merge_of_ones_own_may_have_a_setting_without_a_default(tmp_path: Path) -> None:
+    models = [str(tiny_directory(tmp_path / name, seed=seed)) for seed, name in enumerate("ab")]
+    line = [f"{__name__}:Leaning", "--models", *models, "--out", str(tmp_path / "out")]
+    assert "Leaning needs share" in run(*line).output
+    found = run(*line, "--set", "share=0.25")
+    assert found.exit_code == 0, found.output
+    assert (tmp_path / "out/model.safetensors").exists()

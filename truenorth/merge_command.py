@@ -11,7 +11,7 @@ from .errors import SettingsError
 from .evaluate.progress import watching
 from .fitting import Fit
 from .flags import MERGE, Given, settings_of, split_setting
-from .merges import merge_of
+from .merges import merge_class, merge_of
 from .merging import checked, fitter_of, setting_of
 
 if TYPE_CHECKING:
@@ -107,10 +107,10 @@ def _only(paths: Sequence[str]) -> str:
 
 def _must_be_given(how: str, asked: Mapping[str, Any]) -> None:
     missing = [flag for flag in ("models", "out") if flag not in asked]
-    made = merge_of(how)
+    kind = merge_class(how)
     if missing:
         raise SettingsError(
             f"merge needs {' and '.join(f'--{flag}' for flag in missing)}, for instance "
-            f"truenorth merge {how} --models {' '.join('ab'[: made.models[1]])} "
-            f"{'--base sft ' if made.base else ''}--out merged"
+            f"truenorth merge {how} --models {' '.join('ab'[: kind.models[1]])} "
+            f"{'--base sft ' if kind.base else ''}--out merged"
         )

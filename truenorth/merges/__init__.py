@@ -30,5 +30,9 @@ def merge_of(name: str, **settings: Any) -> Merge:
     >>> merge_of("expo", alpha=0.3)
     ExPO(alpha=0.3)
     """
-    kind = named("merge", name, MERGES, Merge, "truenorth.weights.merge.Merge")
-    return kind(**settings)  # pyright: ignore[reportAbstractUsage]
+    return merge_class(name)(**settings)
+
+
+def merge_class(name: str) -> type[Merge]:
+    """The class of a merge, with its settings not yet given. Raises SettingsError where there is none."""
+    return named("merge", name, MERGES, Merge, "truenorth.weights.merge.Merge")
