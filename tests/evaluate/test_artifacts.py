@@ -77,3 +77,10 @@ def test_a_run_knows_whether_its_reference_moves(kind: str, moves: bool, tmp_pat
     settings["recipe"]["references"] = {"initial": {"kind": kind}}
     file.write_text(yaml.safe_dump(settings))
     assert read(tmp_path).reference_moves is moves
+
+
+@pytest.mark.parametrize("text", [b"method: [dpo", b"\xff\xfe", b"dpo"])
+def test_a_run_file_that_holds_no_settings_is_named(text: bytes, tmp_path: Path) -> None:
+    (write_run(tmp_path) / "run.yaml").write_bytes(text)
+    with pytest.raises(DataError, match=r"run\.yaml"):
+        read(tmp_path)

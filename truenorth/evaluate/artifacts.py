@@ -118,7 +118,10 @@ def read(directory: Path) -> Artifacts:
                 f"{directory} has no {name}: it is no run directory, or the run stopped before its first logged step. "
                 "Give the folder that was given to `truenorth train --out`."
             )
-    settings = yaml.safe_load((directory / "run.yaml").read_text(encoding="utf-8"))
+    try:
+        settings = yaml.safe_load((directory / "run.yaml").read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{directory / 'run.yaml'} is no YAML: {error}") from error
     if not isinstance(settings, dict):
         raise DataError(f"{directory / 'run.yaml'}: a mapping of settings is needed, got {settings!r}.")
     recipe = settings.get("recipe") or {name: value for name, value in settings.items() if name != "run"}
