@@ -426,6 +426,22 @@ def test_generate_asks_a_server_and_keeps_what_it_gave(tmp_path: Path) -> None:
     assert [json.loads(row)["prompt"] for row in out.read_text().splitlines()] == ["one", "two"]
 
 
+def test_generate_prints_what_a_server_gave_before_it_failed() -> None:
+    with serving(Script(faults={'"two"': ["400"]})) as url:
+        found = run("generate", "--server", url, "--plain", "--prompt", "one", "two")
+    assert found.exit_code == 1
+    assert found.stdout.splitlines()[0] == "one"
+    assert "two" not in found.stdout
+
+
+def test_generate_answers_token_ids(tmp_path: Path) -> None:
+    (tmp_path / "ids.jsonl").write_text(json.dumps({"prompt": [5, 6, 7]}) + "\n")
+    model = str(world.sft_model())
+    found = run("generate", "--model", model, "--prompts", str(tmp_path / "ids.jsonl"), "--max-new-tokens", "2")
+    assert found.exit_code == 0, found.output
+    assert found.stdout.splitlines()[0] == "[5, 6, 7]"
+
+
 def test_settings_of_a_server_need_one() -> None:
     assert "belong to --server" in refusal("generate", "--model", "m", "--prompt", "a", "--timeout", "3")
 

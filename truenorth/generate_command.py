@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from .completions import Completions, ServerSettings
-from .errors import SettingsError
+from .errors import SamplerError, SettingsError
 from .evaluate.progress import Watch, watching
 from .flags import GENERATE, Given, settings_of
 from .models.origin import fingerprint, must_exist
@@ -37,17 +37,22 @@ def generate_command(given: Given) -> None:
         if len(rows) < len(prompts):
             sampler, put = _ready(asked, server, prompts, watch)
             watch.stage(f"answering {len(prompts) - len(rows)} prompts, {sampling.k} times each")
-            for place, responses in sampler.answers(put, sampling, done=list(rows)):
-                if out:
-                    out.append(place, responses)
-                else:
-                    rows[place] = row_of(place, prompts[place], responses, {})
-                watch.stage(f"answering: {len(rows)} of {len(prompts)} prompts")
+            try:
+                for place, responses in sampler.answers(put, sampling, done=list(rows)):
+                    if out:
+                        out.append(place, responses)
+                    else:
+                        rows[place] = row_of(place, prompts[place], responses, {})
+                    watch.stage(f"answering: {len(rows)} of {len(prompts)} prompts")
+            except SamplerError:
+                if not out:  # what there is would be lost
+                    _show(rows)
+                raise
     if out:
         out.finish()
         print(asked["out"])
     else:
-        _show([rows[place] for place in sorted(rows)])
+        _show(rows)
 
 
 def _of(owner: str, asked: Mapping[str, Any]) -> dict[str, Any]:
@@ -135,10 +140,12 @@ def _tokenizer(model: str, *, trust: bool, watch: Watch) -> "PreTrainedTokenizer
     return load_tokenizer(model, trust_remote_code=trust)
 
 
-def _show(rows: Sequence[Row]) -> None:
+def _show(rows: Mapping[int, Row]) -> None:
+    """The answers by the places of their prompts; of a conversation its last message."""
     console = Console(highlight=False, soft_wrap=True)
-    for row in rows:
-        prompt = row["prompt"] if isinstance(row["prompt"], str) else row["prompt"][-1].get("content", "")
+    for _, row in sorted(rows.items()):
+        last = row["prompt"][-1]
+        prompt = last.get("content", "") if isinstance(last, Mapping) else row["prompt"]  # text, or token ids
         console.print(prompt, style="dim", markup=False)
         for text, ended in zip(row["responses"], row["ended"], strict=True):
             console.print(text + ("" if ended else " [...]"), style="bold", markup=False)
