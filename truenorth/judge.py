@@ -197,30 +197,6 @@ def by_name(value: object) -> object:
     return judge_named(value) if isinstance(value, str) else value
 
 
-def to_json(verdict: Verdict) -> dict[str, Any]:
-    """A verdict as it is written to a row: {"rewards": [K]}, {"wins": [K][K]} or {"failed": reason}."""
-    match verdict:
-        case Rewards(rewards):
-            return {"rewards": list(rewards)}
-        case Wins(wins):
-            return {"wins": [list(row) for row in wins]}
-        case Failed(reason):
-            return {"failed": reason}
-
-
-def from_json(data: Mapping[str, Any]) -> Verdict:
-    """The verdict that `to_json` wrote.
-
-    >>> from_json(to_json(Rewards((1.0, 2.0))))
-    Rewards(rewards=(1.0, 2.0))
-    """
-    if "rewards" in data:
-        return Rewards(tuple(data["rewards"]))
-    if "wins" in data:
-        return Wins(tuple(tuple(row) for row in data["wins"]))
-    return Failed(data["failed"])
-
-
 def sigmoid(x: float) -> float:
     """Of any x, without overflow."""
     return 1 / (1 + math.exp(-x)) if x >= 0 else 1 - 1 / (1 + math.exp(x))

@@ -1,6 +1,5 @@
 """What every judge's answers become: verdicts that are antisymmetric, kept on disk, and honest about failures."""
 
-import json
 import math
 import random
 from collections.abc import Sequence
@@ -21,8 +20,6 @@ from truenorth.judge import (
     Rewards,
     Verdict,
     Wins,
-    from_json,
-    to_json,
 )
 from truenorth.online.judge import open_judge
 from truenorth.online.judges.function import Function
@@ -203,11 +200,6 @@ def test_rewards_as_wins_are_bradley_terry() -> None:
 def test_wins_against_the_others_leave_the_answer_itself_out() -> None:
     wins = Wins.of({(i, j): 0.5 for i in range(3) for j in range(3)} | {(0, 1): 0.9, (1, 0): 0.1})
     assert wins.against_others() == pytest.approx(((0.9 + 0.5) / 2, (0.1 + 0.5) / 2, 0.5))
-
-
-@pytest.mark.parametrize("verdict", [Rewards((0.1, -2.0)), Rewards((0.0, 1.0)).as_wins(), Failed("no answer")])
-def test_a_verdict_survives_being_written(verdict: Verdict) -> None:
-    assert from_json(json.loads(json.dumps(to_json(verdict)))) == verdict
 
 
 def test_what_is_no_win_matrix_is_refused() -> None:
