@@ -35,7 +35,7 @@ def key_of(*parts: str | int) -> int:
 
 
 def three(key: int) -> tuple[int, int, int]:
-    """Keys that know nothing of each other: parts of one, as a hash takes its time.
+    """Three keys that are independent of each other, cut out of one: to hash again would take longer.
 
     >>> three(3 << 80 | 2 << 40 | 1)
     (1, 2, 3)
@@ -76,7 +76,8 @@ def places(key: int, span: range, share: float, device: torch.device) -> Iterato
 def drawn_places(
     key: int, span: range, share: float, device: torch.device
 ) -> Iterator[tuple[slice, Tensor, int, int]]:
-    """The same as they lie on their circle: with each piece where it lies, its places, its begin there, its key."""
+    """The same, uncopied. Of each piece: where it lies in the span, the kept places on the circle, the place there of
+    the piece's first entry (to be taken off), its key."""
     circle, found = _kept(share), _on_device(share, device)
     for own, at, low in _pieces(key, span):
         first, last = np.searchsorted(circle, (low, low + at.stop - at.start)).tolist()

@@ -45,10 +45,13 @@ class Trend:
 
 
 class Largest:
-    """The largest entries of a tensor that changes little from step to step. What it remembers changes time alone."""
+    """The largest entries of a tensor that changes little from step to step.
+
+    What it remembers of earlier steps makes it faster. What it finds does not depend on it.
+    """
 
     def __init__(self, counted: Counted | None = None) -> None:
-        """`counted`: what does what `between` does."""
+        """`counted`: does what `between` does, which it is where nothing is given."""
         self.trend, self.counted = Trend(), counted or between
 
     def cut(self, values: Tensor, count: int) -> Cut:
@@ -63,7 +66,7 @@ class Largest:
         return cut_at(float(least), ties=ties, equal=int((near == least).sum()))
 
     def places(self, values: Tensor, count: int) -> Tensor:
-        """[count] int64: where they lie. For few entries."""
+        """[count] int64: where the `count` largest magnitudes of `values` [n] lie. Fast where they are few."""
         found = torch.empty(0, dtype=torch.int64)
         for low, _ in self._brackets(values, count):
             found = _from(values, low)
@@ -76,7 +79,7 @@ class Largest:
         return found[larger.logical_or_(first_tied)]
 
     def _brackets(self, values: Tensor, count: int) -> Iterator[tuple[float, float]]:
-        """Magnitudes between which the least of the largest lies, for all that is known; of the last it is sure."""
+        """Magnitudes between which the least of the largest should lie: the best guess first, the last one is sure."""
         if values.numel() > SAMPLED:
             if (near := self.trend.near()) is not None:
                 yield near

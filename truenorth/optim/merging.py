@@ -27,7 +27,7 @@ foreach_add = torch._foreach_add_  # pyright: ignore[reportPrivateUsage, reportP
 
 
 class Merged(torch.optim.Optimizer):
-    """`inner`, whose groups and state it shares; what further groups hold is stepped and not merged.
+    """`inner`, whose groups and state it shares. Groups of parameters that are not `named` are stepped and not merged.
 
     Torch's AdamW and RMSprop are taken apart: what moves their moments computes the movement, and weight decay, which
     is no part of it, reaches all weights. Of another optimizer, and between merges that are several steps apart,
@@ -45,9 +45,11 @@ class Merged(torch.optim.Optimizer):
         seed: int,
         by_kernels: bool = False,
     ) -> None:
-        """`task`, SFT minus base, float32, of each of the parameters `named` what this process holds, is consumed.
+        """`task`: SFT minus base of each of the parameters `named`, float32, as far as this process holds it. It is
+        consumed: its memory becomes ours.
 
-        `by_kernels`: by C on a CPU, else by what torch.compile makes, and there only what is drawn: rounded elsewhere.
+        `by_kernels`: compile the merges, in C on a CPU, elsewhere by torch.compile, and there only those of a rule
+        that draws its entries. They round at other places than torch's operations.
 
         Where processes share parameters out, all of them must make one, and step it, together. Raises SettingsError
         for parameters that are not float32.
@@ -187,7 +189,7 @@ class Merged(torch.optim.Optimizer):
         self._merge(due, movement)
 
     def _merge(self, due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
-        """Merge what is due. A movement may be written to the spare memory from an entry on."""
+        """Merge the tensors named in `due`. `movement_of` a unit may use the spare memory from a given entry on."""
         self._later.drop()
         moving = [[unit for unit in batch if not due.isdisjoint(unit.names)] for batch in self._batches]
         if self._ranking is None:
@@ -203,7 +205,7 @@ class Merged(torch.optim.Optimizer):
         unit.move(due, movement, self._key(unit))
 
     def _move_ranked(self, batch: Sequence[Unit], due: Set[str], movement_of: Callable[[Unit, int], Movement]) -> None:
-        """Of tensors that processes share out: where their largest entries begin, they say together."""
+        """Merge tensors that processes share out: together they find where the largest entries begin."""
         if not batch:
             return
         assert self._ranking is not None
@@ -214,7 +216,7 @@ class Merged(torch.optim.Optimizer):
             unit.move(due, Given(moved[unit.names[0]]), self._key(unit), cuts[unit.names[0]])
 
     def _key(self, unit: Unit) -> int:
-        """Of this merge of a unit, whose steps are counted."""
+        """The key of this merge of a unit: its tensors' steps, added up, tell one merge from the next."""
         return key_of(self.seed, *unit.names, sum(self.state[p].get("merge_step", 0) for p in unit.parameters))
 
     def _copy(self, name: str) -> Tensor:

@@ -13,22 +13,26 @@ from .shards import local
 
 
 class Movement(Protocol):
-    """Of flat weights, which stand where they stood before. Asked once, for all of it or piece by piece in order."""
+    """How far an optimizer's step would move flat weights [n].
+
+    Ask for each entry once, in order, by one of these methods: the optimizer's state moves when it is asked. The
+    weights of what was asked for are as they were before the step.
+    """
 
     def at(self, within: slice) -> Tensor:
-        """[within], to be written to; it holds until the next piece is asked for."""
+        """[within]. The caller may write to it, and must be done with it when it asks for the next piece."""
         ...
 
     def few(self, within: slice, places: Tensor) -> Tensor:
-        """[k] at `places` in `within`: a new tensor."""
+        """[k] a new tensor: the entries at `places`, counted from the start of `within`. The others are dropped."""
         ...
 
     def native(self, within: slice) -> native.Movement:
-        """What C computes it by, on a CPU. To be computed once."""
+        """The same for `native` to compute in C, on a CPU: once, as the state moves then."""
         ...
 
     def filled(self) -> Tensor:
-        """[n], computed by C."""
+        """[n] all of it, computed in C."""
         ...
 
 

@@ -96,7 +96,10 @@ def filled(to: Tensor, by: Movement) -> Tensor:
 
 
 class Steps:
-    """Steps of which some entries are touched, taken together: between them Python would wait for its own memory."""
+    """Steps that touch few entries each, collected and taken in one call of C.
+
+    After each call of its own, Python would find that the tensors have pushed its memory out of the cache.
+    """
 
     def __init__(self) -> None:
         self._steps = list[Few]()
@@ -146,7 +149,7 @@ def step_largest(
 
 
 def between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:
-    """`largest.between`; what it gives holds until it is called again."""
+    """As `largest.between`, but the next call overwrites the tensor that this one gives."""
     near = _spare(len(values), values.device)
     found = torch.zeros(len(values) // PART + 1, dtype=torch.int64)
     above = _call("between", _pointer(values), len(values), low, high, near.data_ptr(), found.data_ptr())
@@ -154,7 +157,7 @@ def between(values: Tensor, low: float, high: float) -> tuple[int, Tensor]:
 
 
 def behind(values: Tensor, size: float, count: int) -> int:
-    """Behind which of `values` [n] the first `count` are whose magnitude is `size`."""
+    """The place behind the `count`-th of `values` [n] whose magnitude is `size`."""
     return _function("behind")(_pointer(values), len(values), size, count)
 
 

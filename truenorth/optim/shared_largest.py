@@ -19,7 +19,11 @@ DIGITS = ((20, 11), (10, 10), (0, 10))  # of 31 bits: where each digit begins, a
 
 
 class SharedLargest:
-    """The largest entries of tensors by name. What is remembered changes time alone, and is the same everywhere."""
+    """The largest entries of tensors, by name.
+
+    What it remembers of earlier steps makes it faster, and is the same in every process. What it finds does not
+    depend on it.
+    """
 
     def __init__(self, counts: Mapping[str, int], group: Group) -> None:
         """`counts`: how many entries of each whole tensor are sought."""
@@ -29,7 +33,7 @@ class SharedLargest:
     def cuts(self, values: Mapping[str, Tensor]) -> dict[str, Cut]:
         """Where the largest magnitudes of some of the tensors begin, `values` [n] being this process's entries.
 
-        Processes must ask for the same tensors, those without an entry too.
+        Processes must ask for the same tensors in one order, also where they hold no entry of one.
         """
         parts = list(values.items())
         found = [between(part, *(self.trends[name].near() or (0.0, math.inf))) for name, part in parts]

@@ -13,9 +13,10 @@ from .update import Update
 def state_bytes(update: Update, numbers: Iterable[torch.Size], *, shared: bool = False) -> int:
     """Bytes of the state that `update`'s optimizer keeps for parameters of these shapes, in float32.
 
-    One step is taken on a stand-in of 8 x 6 numbers; what is as large as it grows with the parameter, and what has a
-    side of it with that side. Merging may keep a copy of the weights besides, or a movement. `shared`: other processes
-    hold the rest of each parameter, and `numbers` are shapes of what this one holds.
+    One step is taken on a stand-in of 8 x 6 numbers. A tensor of its state with 48 numbers is taken to be as large as
+    the parameter, one with 8 or 6 as long as that side, one with 16 or 12 twice as long. Merging may keep a copy of
+    the weights besides, or a movement. `shared`: other processes hold the rest of each parameter, and `numbers` are
+    shapes of what this one holds.
 
     >>> from truenorth.optim.update import AdamW
     >>> state_bytes(AdamW(), [torch.Size([100, 10])])

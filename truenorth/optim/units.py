@@ -26,7 +26,7 @@ RANKED = 2**24  # entries of a process whose largest are found in the same round
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A large tensor, or small ones of one group, for which is drawn as if they lay one after the other."""
+    """A large tensor, or small ones of one group: random numbers are drawn as if they lay one after the other."""
 
     names: tuple[str, ...]
     group: int  # number of the group of parameters
@@ -58,7 +58,10 @@ class Unit:
 
 
 def laid_out(parameters: Sequence[Tensor], task: Sequence[Tensor]) -> tuple[list[range], Sequence[Tensor]]:
-    """The entries of each merge of a unit, and what of `task`, this process's of each parameter, belongs to it."""
+    """Of each merge of a unit: which entries it holds, and its part of the task vector.
+
+    `task` is the task vector of each parameter, as far as this process holds it.
+    """
     spans = [span_of(parameter) for parameter in parameters]
     if all(len(span) == p.numel() for span, p in zip(spans, parameters, strict=True)):
         flat = flattened(task)
@@ -68,7 +71,7 @@ def laid_out(parameters: Sequence[Tensor], task: Sequence[Tensor]) -> tuple[list
 
 
 def kind_of(parameters: Sequence[Tensor], later: Steps | None) -> Callable[[Rule, range, Dense | Sparse], Merge]:
-    """What merges a unit. `later`: it is compiled, and what is to be taken together is put there."""
+    """What merges a unit. `later`: None where nothing is compiled; else where C collects steps of few entries."""
     alone = len(parameters) == 1
     if later is not None and parameters[0].is_cpu:  # several move in a copy, which waits for them
         return partial(NativeMerge, later=later if alone else None)
@@ -76,9 +79,9 @@ def kind_of(parameters: Sequence[Tensor], later: Steps | None) -> Callable[[Rule
 
 
 def packed(named: Mapping[str, Tensor], *, small: int, most: int = PIECE) -> Iterator[tuple[str, ...]]:
-    """Their names, those of up to `small` entries with others as far as they have `most` together.
+    """The names of each unit's tensors: one of more than `small` entries alone, others together, up to `most` entries.
 
-    Whole tensors count, so that all processes pack alike.
+    Entries of whole tensors are counted, also where processes share them out, so that all pack alike.
     """
     waiting, entries = list[str](), 0
     for name, tensor in named.items():

@@ -155,7 +155,7 @@ def _taken(returned: Sequence[Returned], norm: Tensor) -> Taken:
 
 
 def _added(total: list[Tensor | None], more: Sequence[Tensor | None], weight: float) -> list[Tensor | None]:
-    """`total` plus `weight` times `more`, in place; None counts as 0, and no list as a list of them."""
+    """`total` plus `weight` times `more`, in place. None stands for zeros; `total` may still be empty."""
     for place, gradient in enumerate(more):
         if place == len(total):
             total.append(None)
