@@ -14,6 +14,8 @@ from truenorth import align, measure, world
 from truenorth.cli import app
 from truenorth.errors import SettingsError
 from truenorth.evaluate.subject import Subject
+from truenorth.measuring.asked import Asked
+from truenorth.measuring.ranked import subsets
 from truenorth.methods import recipe
 
 THINGS = ("bell", "mill", "hound", "pudding")
@@ -206,3 +208,10 @@ def test_rows_that_are_left_out_have_a_reason(given: dict[str, str], tmp_path: P
     (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     pairs = numbers("--model", given["after"], "--data", str(tmp_path / "rows.jsonl"))["pairs"]
     assert (pairs["rows"], list(pairs["left_out"].values())) == (12, [3])
+
+
+def test_a_subset_may_be_called_nought(tmp_path: Path) -> None:
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("".join(json.dumps({"group": group}) + "\n" for group in (0, 1, None, "")))
+    asked = Asked(model="m", data=(str(file),), subset_column="group")
+    assert list(subsets(str(file), asked).values()) == ["0", "1", "", ""]

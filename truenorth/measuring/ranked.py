@@ -146,8 +146,11 @@ def texts(path: str, said: Said) -> list[Comparison]:
 
 def subsets(path: str, asked: Asked) -> dict[tuple[str, int], str]:
     """The subset of every row: by its column, or by its file where there are several; else none."""
-    own = path if len(asked.data) > 1 else ""
-    return {(raw.file, raw.row): str((raw.fields or {}).get(asked.subset_column) or own) for raw in read_rows(path)}
+    own, found = path if len(asked.data) > 1 else "", dict[tuple[str, int], str]()
+    for raw in read_rows(path):
+        value = (raw.fields or {}).get(asked.subset_column)
+        found[raw.file, raw.row] = own if value in (None, "") else str(value)  # 0 is a subset's name too
+    return found
 
 
 def _prompt(prompt: Text) -> Prompt:
