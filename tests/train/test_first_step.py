@@ -68,6 +68,16 @@ def test_the_loss_at_the_start_is_log_two() -> None:
     assert found.measured == pytest.approx(0.6931472, abs=1e-5)
 
 
+def test_a_policy_with_broken_weights_is_told_so() -> None:
+    broken, before = player(DPO()), reference(0)
+    with torch.no_grad():
+        broken.parameters[0].fill_(float("nan"))
+    with pytest.raises(
+        NumericsError, match=r"policy gives data row 0 the log-probs \[nan, nan\]. Its weights are broken"
+    ):
+        check_first_step([broken], BATCH, {"initial": before.log_probs}, precision="float32")
+
+
 def test_a_reference_that_is_not_the_start_is_refused() -> None:
     with pytest.raises(NumericsError, match="must agree, and they differ by"):
         check_first_step([player(DPO())], BATCH, {"initial": reference(1).log_probs}, precision="float32")

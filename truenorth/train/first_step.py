@@ -33,12 +33,13 @@ def check_first_step(
     """Compare the first player's loss of `batch` at the start with its objective's `initial_loss`. None where theory
     gives nothing.
 
-    Raises NumericsError if a log-ratio that must be zero is not, naming the row, or if the objective's loss at policy
-    = reference is not what it says itself.
+    Raises NumericsError if a log-prob is not finite or a log-ratio that must be zero is not, naming the row, or if the
+    objective's loss at policy = reference is not what it says itself.
     """
     objective, batch = players[0].objective, batch.to(players[0].parameters[0].device)
     summary = summary_of(players, [batch], references, 0, ALONE)
     candidates = replace(score(players, batch, references)[0], step=summary)
+    _refuse_broken(candidates.policy.total, batch)
     expected = objective.initial_loss(candidates)
     if expected is None:
         return None
@@ -58,6 +59,17 @@ def check_first_step(
     _refuse_other_theory(objective, candidates, expected)
     measured = objective(candidates)
     return FirstStep(float(expected.mean()), float(measured.mean()), float(drift))
+
+
+def _refuse_broken(total: Tensor, batch: PackedBatch) -> None:
+    """Raise NumericsError where the policy gives a response no finite log-prob, [B, K]."""
+    finite = torch.isfinite(total)
+    if not bool(finite.all()):
+        prompt = int(finite.all(1).int().argmin())
+        raise NumericsError(
+            f"before the first step the policy gives data row {batch.rows[prompt]} the log-probs "
+            f"{total[prompt].tolist()}. Its weights are broken, or they need --precision float32."
+        )
 
 
 def _refuse_other_theory(objective: Objective, candidates: Candidates, expected: Tensor) -> None:
