@@ -113,10 +113,10 @@ def sampled_kl(
 ) -> Interval:
     """KL(policy || reference) in nats per answer, from answers that the policy has drawn at temperature 1."""
     encoder = Encoder(tokenizer)
-    pairs = [
+    pairs = [  # the drawn tokens, not their text again
         (np.asarray(encode(request, encoder), np.int32), np.asarray(answer.tokens, np.int32))
         for request, answer in zip(requests, answers, strict=True)
-    ]  # the drawn tokens, not their text again
+    ]
     batch = pack([TokenizedRow(p, (a,), None, {}, file="drawn", row=i, key="") for i, (p, a) in enumerate(pairs, 1)])
     with torch.no_grad():
         ours, theirs = (Policy.of(model, "float32").log_probs(batch).total[:, 0] for model in (policy, reference))

@@ -32,8 +32,9 @@ class Telling:
         kl/NAME, exploitability           see `online.distances`: to what the policy was trained against, and to
                                           `start` as `initial` where no reference is called so
 
-        References have not moved yet since the round before. Costs 64 questions for each of the wins, and a pass over
-        64 prompts' answers for policy and references. One process speaks, and asks the judge; others get nothing.
+        References have not moved yet since the round before. Costs, for each of the wins, a verdict on two answers to
+        each of 64 prompts, and a pass over 64 prompts' answers for policy and references. One process speaks, and asks
+        the judge; others get nothing.
         """
         if not self.play.group.first:
             return {}

@@ -18,6 +18,7 @@ from ..settings import Settings, setting
 
 BETA = 0.1  # of most methods, where no run beside the model says another one
 HEAD = "judge.json"  # what `truenorth train` leaves beside a reward or preference model
+NOT_OF_JUDGES = ("prompts", "texts", "facts", "tasks")  # by which such a model is not measured
 
 
 class Asked(Settings):
@@ -119,6 +120,3 @@ def folder_of(asked: Mapping[str, Any]) -> Path | None:
     if folder.exists() and not folder.is_dir():
         raise SettingsError(f"--out takes a folder, and {folder} is a file. Give another --out.")
     return folder
-
-
-NOT_OF_JUDGES = ("prompts", "texts", "facts", "tasks")

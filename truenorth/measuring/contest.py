@@ -32,10 +32,6 @@ class Contest:
     @classmethod
     def of(cls, asked: Mapping[str, Any], judge: JudgeSettings) -> "Contest":
         """`asked` has what the flags of `truenorth judge` give, under their paths. Raises as `win_rate` does."""
-        assert judge.answers_at_once in (
-            1,
-            2,
-        )  # a function is imported here, and refused where it takes something else
         judge.check_place()
         out = folder_of(asked)
         name = "sampling."

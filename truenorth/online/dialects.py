@@ -36,9 +36,9 @@ class Dialect:
     path: str = "/completions"
     as_text: bool = True
     many: bool = False  # several answers to one request (`n`), the prompt's work shared among them
-    plain: bool = (
-        False  # vLLM's and SGLang's fields: no bending of the distribution, token ids and log-probs given back
-    )
+    # vLLM's and SGLang's fields: the distribution is not changed by defaults of the model, and token ids and log-probs
+    # are given back.
+    plain: bool = False
     configured: bool = False  # transformers' field: a generation config, without which it may not sample at all
 
     def form(self, asked: Asked) -> Mapping[str, Any] | None:

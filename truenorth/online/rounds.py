@@ -62,7 +62,8 @@ class Play:
     def wins_against(self, number: int, earlier: int) -> float | None:
         """P(an answer of round `number` beats one of round `earlier`), as the judge says of prompts that both asked.
 
-        None where there are no such prompts, or no judge who says something of them. Costs COMPARED questions at most.
+        None where there are no such prompts, or no judge who says something of them. Asks about the first answers to
+        COMPARED prompts at most.
         """
         if self.judge is None:
             return None

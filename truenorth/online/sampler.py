@@ -49,7 +49,7 @@ class Local:
         encoder, base = Encoder(self.tokenizer), base_of(self.model)
         tokens = [encode(prompt, encoder) for prompt in prompts]
         found: dict[Place, Response] = {}
-        left = {i: sampling.k for i in range(len(tokens)) if i not in done}
+        left = set(range(len(tokens))).difference(done)
         most = capacity(base) if self.mixed is None else min(capacity(base), capacity(self.mixed.model)) // 2
         for batch in batches(list(map(len, tokens)), sampling, most=most):
             if not any(i in left for i, _ in batch):

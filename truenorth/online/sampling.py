@@ -36,10 +36,9 @@ class Response:
     text: str
     tokens: tuple[int, ...]
     ended: bool  # by an end-of-sequence token or a stop; False: by max_new_tokens
-    log_probs: tuple[float, ...] | None = (
-        None  # [tokens] nats, of the distribution drawn from (temperature and top-p);
-    )
-    # None: not known. What training needs is scored again by its own engine, without temperature and top-p.
+    # [tokens] nats under the distribution drawn from, with its temperature and top-p; None: not known. Training does
+    # not read them: its engine scores the tokens again, without temperature and top-p.
+    log_probs: tuple[float, ...] | None = None
 
 
 def total_log_probs(responses: Sequence[Response]) -> tuple[float, ...] | None:

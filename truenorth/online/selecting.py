@@ -17,9 +17,8 @@ from .pairs import Pair
 from .round_file import RoundRow
 
 Floats = npt.NDArray[np.float64]
-Estimator = Callable[
-    [Sequence[RoundRow], int], Floats
-]  # rows of two answers and a seed -> [J, T] P(first beats second)
+# J rows of two answers, and a seed -> [J, T] P(first beats second)
+Estimator = Callable[[Sequence[RoundRow], int], Floats]
 LOTS = 11  # apart from the other draws by seed and round
 
 

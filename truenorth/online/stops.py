@@ -25,9 +25,8 @@ class Stops:
             return True
         if not self.texts:
             return False
-        reach = (
-            max(len(text.encode()) for text in self.texts) + 4
-        )  # a token is a byte or more, and some open with a space
+        # As many tokens as a stop text has bytes hold it, however small they are; 4 more, as some open with a space.
+        reach = max(len(text.encode()) for text in self.texts) + 4
         tail = self._text(tokens[-reach:])
         return any(text in tail for text in self.texts)
 
