@@ -87,6 +87,14 @@ def test_the_row_of_a_jsonl_file_is_its_line(tmp_path: Path) -> None:
     assert [raw.row for raw in read_rows(str(path))] == [1, 3]
 
 
+def test_a_line_of_brackets_without_end_is_a_fault_and_the_next_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("[" * 100_000 + "\n" + json.dumps(ROWS[0]) + "\n")
+    first, second = read_rows(str(path))
+    assert first.fault is not None
+    assert second.fields == ROWS[0]
+
+
 def test_a_line_that_is_no_json_is_a_fault_and_the_next_is_read(tmp_path: Path) -> None:
     path = tmp_path / "pairs.jsonl"
     path.write_text('{"a": 1}\n{"a": \n[1]\n{"a": 2}\n')

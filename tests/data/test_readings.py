@@ -24,7 +24,10 @@ def test_numbers_may_be_written_as_text(value: object, expected: float) -> None:
     assert number(value, "x") == expected
 
 
-@pytest.mark.parametrize(("value", "reason"), [(True, "wrong_type"), ("x", "wrong_type"), (None, "non_finite_score")])
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [(True, "wrong_type"), ("x", "wrong_type"), (10**400, "wrong_type"), (None, "non_finite_score")],
+)
 def test_what_is_no_number_is_refused(value: object, reason: str) -> None:
     with pytest.raises(Refused) as caught:
         number(value, "x")

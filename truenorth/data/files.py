@@ -130,7 +130,7 @@ def json_lines(file: str, lines: Iterable[tuple[int, str]]) -> Iterator[RawRow]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # RecursionError: a thousand brackets within each other
             yield RawRow(file, number, None, f"not JSON ({error})")
         else:
             yield _record(file, number, value)

@@ -154,12 +154,10 @@ def implicit_prompt(answers: Sequence[str]) -> int:
 
 def number(value: object, column: str) -> float:
     """A finite or infinite float from a number or its text. Raises Refused for anything else."""
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, str):
+    if isinstance(value, int | float | str) and not isinstance(value, bool):
         try:
             return float(value)
-        except ValueError:
+        except (ValueError, OverflowError):  # no number, or a whole one above 1e308
             pass
     if value is None:
         raise Refused("non_finite_score", f"{column} is null")
