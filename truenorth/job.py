@@ -185,7 +185,7 @@ def _train(feed: Feed, watch: Watch) -> Result:
 
 
 def _identity(feed: Feed) -> str:
-    """What must not change from a kill to the run that goes on: recipe, rows, and every model's files."""
+    """What must not change from a kill to the run that goes on: recipe, rows or prompts, and every model's files."""
     recipe, run = feed.ready.recipe, feed.ready.run
     others = [fingerprint(path) for r in recipe.references.values() if (path := getattr(r, "path", None))]
     if (rule := recipe.update.merging) is not None and rule.base is not None:
@@ -228,7 +228,7 @@ def _saved(last: Path, same: str) -> Progress:
     progress = checkpoint.read_progress(last)
     if progress.identity != same:
         raise CheckpointError(
-            f"{last} is of another run: the recipe, the rows or the start model's files have changed since. "
+            f"{last} is of another run: the recipe, the rows or prompts, or a model's files have changed since. "
             "Put them back, or start a new run with another --out."
         )
     return progress

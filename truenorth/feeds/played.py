@@ -38,6 +38,7 @@ from ..run import Run
 from ..schedule import Rounds, answers_compared
 from ..session import Session
 from ..train.loop import Outcome, Plan
+from ..train.run_directory import identity
 from .drawing import answering, sampler_of
 from .feed import Feed, Ready
 from .telling import Telling
@@ -74,6 +75,12 @@ class Played(Feed):
         schedule = ready.recipe.schedule
         assert schedule is not None, "a recipe with rounds"
         return cls(ready, *(_from_rows(ready, schedule) if schedule.from_rows else _from_prompts(ready, schedule)))
+
+    def fingerprints(self) -> list[str]:
+        """Of what is asked, and of whom: `rows` are stand-ins."""
+        given, judge = self.ready.given, self.ready.run.judge
+        prompts, verdicts = identity(self.contents.prompts), identity(None if judge is None else judge.identity())
+        return [prompts, verdicts, *([] if given is None else [given.rows.identity])]
 
     @property
     def recipe(self) -> Recipe:
