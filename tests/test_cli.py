@@ -350,6 +350,18 @@ def test_a_folder_that_has_a_methods_name_is_no_run(tmp_path: Path, monkeypatch:
     assert asked(target="sft").parts == {"method": "exo"}
 
 
+def test_a_run_directory_is_the_run_wherever_it_was_when_it_began(tmp_path: Path) -> None:
+    moved = tmp_path / "moved"
+    moved.mkdir()
+    file = write(moved / "run.yaml", {"recipe": {"method": "dpo"}, "run": MUST | {"out": "where-it-was"}})
+    assert request(file, {}).run.out == Path("where-it-was")  # a file of settings: nothing began there
+    (moved / ".lock").touch()
+    for target in (str(moved), file):
+        assert request(target, {}).run.out == moved
+        assert request(target, {"out": "elsewhere"}).run.out == Path("elsewhere")
+        assert "--resume goes on with the run in" in refusal("train", target, "--resume", "--out", "elsewhere")
+
+
 def test_an_unknown_method_is_answered_with_the_nearest() -> None:
     assert "Did you mean exo?" in refusal("methods", "exoo")
 

@@ -12,7 +12,7 @@ from .errors import SettingsError
 from .evaluate.progress import watching
 from .flags import INSPECT, PLAN, Given, settings_of
 from .planning.asked import Planned, check
-from .request import check_places, check_sources, of_flags, request
+from .request import check_places, check_resumed, check_sources, of_flags, request
 
 if TYPE_CHECKING:
     from .job import Result
@@ -23,6 +23,8 @@ INTERRUPTED = 130  # as a shell says of Ctrl-C
 def train_command(target: str, given: Given, *, sets: Sequence[str], resume: bool) -> int:
     """Train; the exit code is 0, or 130 where Ctrl-C ended the run after a checkpoint."""
     asked = request(target, given, sets)
+    if resume:
+        check_resumed(target, asked.run)
     check_places(asked.run, resume=resume)
     recipe = asked.recipe()
     from .job import start

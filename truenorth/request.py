@@ -54,6 +54,8 @@ def request(target: str, given: Given, sets: Sequence[str] = (), *, planned: boo
     """
     file = file_of(target)
     parts, run = read(file) if file else ({"method": target}, {})
+    if file and RunDirectory(file.parent).began:
+        run["out"] = str(file.parent)  # wherever it was when it began
     method = str(parts["method"])
     for name in terms.names_of(method):
         if name not in methods.METHODS and ":" not in name:
@@ -72,6 +74,16 @@ def request(target: str, given: Given, sets: Sequence[str] = (), *, planned: boo
             changes.append((path, _reference(value) if path == "references.initial" else value))
     names.check_run(run)
     return Request(parts, changes, _run(run, given, planned=planned))
+
+
+def check_resumed(target: str, run: Run) -> None:
+    """Raise SettingsError where `--resume` names a run directory, and `--out` another."""
+    file = file_of(target)
+    if file and RunDirectory(file.parent).began and run.out.resolve() != file.parent.resolve():
+        raise SettingsError(
+            f"--resume goes on with the run in {file.parent}, and --out is {run.out}. Leave --out out; or leave "
+            "--resume out, and the run begins anew there."
+        )
 
 
 def check_places(run: Run, *, resume: bool) -> None:

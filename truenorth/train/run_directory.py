@@ -57,6 +57,11 @@ class RunDirectory:
         return self.out / "report.html"
 
     @property
+    def began(self) -> bool:
+        """Whether a run lies here, not only settings for one."""
+        return self.settings.exists() and (self.out / LOCK).exists()
+
+    @property
     def finished(self) -> bool:
         """Whether a run has come to its end here: the final model is written whole, and the report after it."""
         return self.final.exists() and self.report.exists()
