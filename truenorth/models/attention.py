@@ -119,11 +119,10 @@ def visible(queries: int, keys: int, window: int | None, device: torch.device) -
     >>> visible(2, 4, None, torch.device("cpu")).int().tolist()
     [[1, 1, 1, 0], [1, 1, 1, 1]]
     """
-    distance = torch.arange(keys - queries, keys)[:, None] - torch.arange(keys)[None, :]
+    places = torch.arange(keys, device=device)
+    distance = places[keys - queries :, None] - places
     allowed = distance >= 0
-    if window is not None:
-        allowed &= distance < window
-    return allowed.to(device)
+    return allowed if window is None else allowed & (distance < window)
 
 
 def _attend_by_hand(query: Tensor, key: Tensor, value: Tensor, allowed: Tensor, scores: Scores) -> Tensor:
