@@ -56,8 +56,8 @@ class PlannedSteps(StepSource, Protocol):
 class Passes:
     """Rows again and again, each pass over them in a fresh order.
 
-    `shares` says how often a pass takes each row: 0.5 every second time on average, 2 twice. Orders are functions of
-    `seed`, the pass and `stream`: other streams have other orders, and stream 0 those of no stream.
+    `shares` says how often a pass takes each row: 0.5 every second time on average, 2 twice. The order of a pass is a
+    function of `seed`, its number and `stream`, so that sets of rows with a stream each have orders of their own.
     """
 
     def __init__(self, shares: npt.NDArray[np.float64], *, seed: int, stream: int = 0) -> None:

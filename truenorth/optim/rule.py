@@ -33,7 +33,7 @@ class Rule(Part, abc.ABC):
 
     @property
     def votes(self) -> tuple[float, float]:
-        """The same where they elect a sign, of a rule that does: those of each entry that have it are added up."""
+        """What they are multiplied by to elect an entry's sign, of a rule that adds up only what has that sign."""
         return self.shares
 
     @property

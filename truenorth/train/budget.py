@@ -53,7 +53,7 @@ def _by_trying(trial: MemoryTrial, budget: int, said: Callable[[str], None]) -> 
 
 
 def _by_measuring(trial: MemoryTrial, budget: int, said: Callable[[str], None]) -> int:
-    """What a quarter's growth says of the whole, which the caller then tries."""
+    """The largest budget that should fit, by how far a quarter of it raises resident memory. The caller tries it."""
     longest = trial.longest
     small = max(budget // 4, longest)
     before = resident_memory() + sum(trial.later.values())

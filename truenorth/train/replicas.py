@@ -33,7 +33,7 @@ def refuse_drifted(players: Sequence[Player], step: int, processes: Processes) -
 
 @torch.no_grad()
 def _sums(players: Sequence[Player]) -> Mapping[str, int]:
-    """Of the bits of each tensor as integers, one wait for the device."""
+    """By name the sum of each tensor's bits, read as integers. Waits for the device once."""
     whole = {
         f"player-{i}/" * (i > 0) + name: parameter
         for i, player in enumerate(players)
