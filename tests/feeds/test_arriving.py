@@ -21,7 +21,7 @@ from truenorth.data.arrivals import StandardInput
 from truenorth.data.loader import Steps
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.evaluate.artifacts import read_metrics
-from truenorth.feeds import hindsight, stored
+from truenorth.feeds import arriving, hindsight, stored
 from truenorth.feeds.arriving import came_since, suited
 from truenorth.job import start
 from truenorth.methods import recipe
@@ -223,6 +223,19 @@ def test_lines_that_came_after_the_end_are_told_with_what_takes_them(
     tail = subprocess.run(shlex.split(told[1].replace(" -f ", " ").split("|")[0]), capture_output=True, text=True)
     assert tail.stdout.splitlines() == rows[last:9]
     assert start(fast(), asked, resume=True).summary["steps"] == (steps or 2)  # it is finished all the same
+
+
+def test_a_stop_while_the_regret_is_estimated_leaves_it_out_and_no_more(
+    model: str, pairs: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(arriving, "hindsight_of", stopped)
+    result = align(fast(), model=model, stream=stream(pairs), out=tmp_path / "run", **QUICK)
+    assert any("it was left out by Ctrl-C" in note for note in result.summary["notes"])
+    assert (tmp_path / "run" / "final").is_dir()
+    assert not (tmp_path / "run" / "regret.json").exists()
 
 
 def test_a_reference_that_moves_has_no_regret_and_says_why(model: str, pairs: str, tmp_path: Path) -> None:

@@ -178,6 +178,8 @@ class Arriving(Feed):
             regret = self._regret(outcome.progress, watch)
         except DataError as missing:
             regret = f"No regret was estimated: {missing}"
+        except KeyboardInterrupt:  # of this alone: the steps are done
+            regret = "No regret was estimated: it was left out by Ctrl-C or a signal."
         watch.said(regret)
         return [why, regret]
 
