@@ -123,6 +123,12 @@ def test_a_policy_is_no_judge(tmp_path: Path) -> None:
         open_judge(judge_of(f"reward:{tiny_directory(tmp_path / 'sft')}"), cache=tmp_path)
 
 
+def test_a_policy_is_known_for_no_judge_before_it_is_loaded(reward: Path, tmp_path: Path) -> None:
+    judge_of(f"reward:{reward}").check_place()
+    with pytest.raises(ModelError, match="no reward model but LlamaForCausalLM"):
+        judge_of(f"preference:{tiny_directory(tmp_path / 'sft')}").check_place()
+
+
 def test_each_kind_of_model_is_its_own_kind_of_judge(reward: Path, preference: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="judge of the kind preference"):
         open_judge(judge_of(f"reward:{preference}"), cache=tmp_path)

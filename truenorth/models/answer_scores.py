@@ -15,7 +15,7 @@ from ..errors import ModelError
 from .classifier import ABOUT, padding_token
 from .load import config_of, first_line, load_tokenizer
 from .logprobs import Model, alike, base_of
-from .origin import base_of_adapter
+from .origin import CLASSIFIER, base_of_adapter, no_classifier
 
 TOKENS_AT_ONCE = 8192  # of one forward pass
 
@@ -88,11 +88,8 @@ def _batches(sizes: Sequence[int]) -> list[list[int]]:
 
 def _refuse_other(config: Any, path: str, *, adapter: bool) -> None:
     """Raise ModelError for what is no sequence classifier of one label."""
-    classifies = any("ForSequenceClassification" in name for name in config.architectures or ())
+    classifies = any(CLASSIFIER in name for name in config.architectures or ())
     if not classifies and not adapter:
-        raise ModelError(
-            f"{path} is no reward model but {', '.join(config.architectures or ['nothing known'])}: its head would be "
-            "random. Train one with `truenorth train reward`."
-        )
+        raise ModelError(no_classifier(path, config.architectures or ["nothing known"]))
     if classifies and config.num_labels != 1:
         raise ModelError(f"{path} classifies into {config.num_labels} labels; a judge gives one number.")

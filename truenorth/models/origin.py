@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ModelError, did_you_mean
 
+CLASSIFIER = "ForSequenceClassification"  # in the name of an architecture
 HASHED_WHOLE = 2**28  # bytes; larger weight files are told apart by size and time
 
 
@@ -23,6 +25,30 @@ def must_exist(path: str) -> None:
             [str(p) for p in folder.parent.glob("*") if (p / "config.json").exists()] if folder.parent.is_dir() else []
         )
         raise ModelError(f"there is no model folder {path}.{did_you_mean(path, near)} A hub name reads owner/name.")
+
+
+def refuse_no_classifier(path: str) -> None:
+    """Raise ModelError if the configuration in the folder `path` is of a model that gives no score.
+
+    Of a hub name nothing is known yet; an adapter's configuration does not say.
+    """
+    file = Path(path).expanduser() / "config.json"
+    if not file.exists() or (file.parent / "adapter_config.json").exists():
+        return
+    try:
+        architectures = json.loads(file.read_text(encoding="utf-8")).get("architectures") or ["nothing known"]
+    except ValueError as error:
+        raise ModelError(f"{file} is no JSON ({error}). Copy the model again.") from error
+    if not any(CLASSIFIER in name for name in architectures):
+        raise ModelError(no_classifier(path, architectures))
+
+
+def no_classifier(path: str, architectures: Sequence[str]) -> str:
+    """What is wrong with a judge of these architectures."""
+    return (
+        f"{path} is no reward model but {', '.join(architectures)}: its head would be random. Train one with "
+        "`truenorth train reward`."
+    )
 
 
 def base_of_adapter(path: str) -> str | None:

@@ -9,7 +9,7 @@ from ...data.comparisons import Comparison, Text
 from ...data.problems import Problem
 from ...errors import ModelError
 from ...judge import Asked, Failed, JudgeSettings, Panel, Question
-from ...models.origin import fingerprint, must_exist
+from ...models.origin import fingerprint, must_exist, refuse_no_classifier
 
 if TYPE_CHECKING:  # torch is slow to import, and the command line reads the settings alone
     from ...models.answer_scores import AnswerScores
@@ -26,6 +26,7 @@ class Trained(JudgeSettings):
 
     def check_place(self) -> None:
         must_exist(self.model)
+        refuse_no_classifier(self.model)
 
     def identity(self) -> dict[str, Any]:
         return {"kind": self.kind, "model": fingerprint(self.model)}
