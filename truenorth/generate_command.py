@@ -12,7 +12,7 @@ from .evaluate.progress import Watch, watching
 from .flags import GENERATE, Given, settings_of
 from .models.origin import fingerprint, must_exist
 from .online.answers_file import AnswersFile, Row, row_of
-from .online.prompts import as_turn, read_prompts
+from .online.prompts import as_turn, check_token_ids, read_prompts
 from .online.sampling import Prompt, Sampler, Sampling
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def _prompts(asked: Mapping[str, Any]) -> list[Prompt]:
     """The prompts of --prompt and of the file of --prompts."""
     prompts: list[Prompt] = list(asked.get("prompt", []))
     if "prompts" in asked:
-        prompts += read_prompts(Path(asked["prompts"]))
+        prompts += read_prompts(Path(asked["prompts"]), token_ids=True)
     if not prompts:
         raise SettingsError('generate needs --prompt TEXT or --prompts FILE, for instance --prompt "Write a letter."')
     return prompts
@@ -108,6 +108,7 @@ def _ready(
     tokenizer, trust = None, bool(asked.get("run.trust_remote_code"))
     if "run.model" in asked:
         tokenizer = _tokenizer(asked["run.model"], trust=trust, watch=watch)
+        check_token_ids(prompts, len(tokenizer))
     chat = not asked.get("plain") and (tokenizer is None or bool(tokenizer.chat_template))
     if chat and any(isinstance(prompt, str) for prompt in prompts):
         watch.said("Text goes through the chat template as a user's message; --plain leaves it as it is.")
