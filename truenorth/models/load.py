@@ -43,8 +43,8 @@ def load_tokenizer(
     return tokenizer
 
 
-def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_code: bool = False) -> Model:
-    """A causal language model, or an adapter on its base model, in evaluation mode and with gradients off.
+def load_model(path: str, *, trust_remote_code: bool = False) -> Model:
+    """A causal language model, or an adapter on its base model, float32, in evaluation mode and with gradients off.
 
     Raises ModelError if it cannot be read, is quantised, or is no LoRA adapter.
     """
@@ -61,7 +61,7 @@ def load_model(path: str, *, dtype: torch.dtype = torch.float32, trust_remote_co
                 "a random one. Give the language model that it was made of."
             )
         model = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, use_safetensors=True, trust_remote_code=trust_remote_code
+            source, dtype=torch.float32, use_safetensors=True, trust_remote_code=trust_remote_code
         )
     except (OSError, ImportError) as error:
         raise ModelError(f"the model {source!r} cannot be read: {first_line(error)}") from error

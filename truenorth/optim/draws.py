@@ -113,12 +113,12 @@ class Run:
         return torch.tensor([_of_block(key, b) % LEVELS + self.first for b in self.blocks], device=device)
 
 
-def runs(span: range, size: int = BLOCK, most: int = PIECE // BLOCK) -> Iterator[Run]:
-    """A span's blocks, up to `most` together."""
+def runs(span: range) -> Iterator[Run]:
+    """A span's blocks, as many together as make a piece."""
     waiting: Run | None = None
-    for block, within, drawn in blocks(span, size):
-        whole = drawn.stop - drawn.start == size
-        if waiting and (not whole or len(waiting.blocks) == most):
+    for block, within, drawn in blocks(span, BLOCK):
+        whole = drawn.stop - drawn.start == BLOCK
+        if waiting and (not whole or len(waiting.blocks) == PIECE // BLOCK):
             yield waiting
             waiting = None
         if not whole:
