@@ -98,7 +98,10 @@ def test_a_killed_sweep_goes_on_with_what_it_has(
 def test_further_values_join_a_sweep(given: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     swept(given, tmp_path / "out")
     monkeypatch.setattr(Yardstick, "of", killing(1))
-    assert [p.name for p in swept(given, tmp_path / "out", "alpha=0,0.25").merges] == ["alpha=0", "alpha=0.25"]
+    found = swept(given, tmp_path / "out", "alpha=0,0.25")
+    assert [point.value for point in found.merges] == [-1, 0, 0.25, 0.5]
+    assert [point.name for point in found.points][:3] == ["base", "model", "alpha=-1"]
+    assert all(f">{point.name}" in (tmp_path / "out/sweep.html").read_text() for point in found.merges)
 
 
 def test_points_of_other_models_or_data_do_not_join_it(given: dict[str, Any], tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from ..merging import Merging, describe, fitter_of, fitting_together
 from ..models.origin import fingerprint
 from .evaluation import Evaluation
 from .points_file import add, resumed, short
-from .values import as_text, values_of
+from .values import as_text, by_size, number_of, values_of
 
 if TYPE_CHECKING:
     from ..evaluate.trade_off import Point, TradeOff
@@ -36,7 +36,6 @@ class Sweep:
 
     setting: str
     merges: Mapping[str, Merging]  # by the name of the point, as alpha=0.3
-    values: Mapping[str, object]  # of the setting, by the same name
     out: Path
     measured_by: Evaluation
     fit: Fit | None  # by what each merge's ratios are found
@@ -61,7 +60,7 @@ class Sweep:
         return [*self.models, *self.merges]
 
     def run(self, watch: Watch) -> "TradeOff":
-        """Measure every point that is not measured yet, write the page, and give all points.
+        """Measure every point that is not measured yet, write the page, and give all points, earlier ones too.
 
         Raises CheckpointError where other points lie in `out`: of another merge, other models or other data.
         """
@@ -84,14 +83,17 @@ class Sweep:
                 fitter.said = now_and_then(said)
             rows[name] = short(self._measured(name, yardstick, fitter, said))
             add(self.out / NUMBERS, name, rows[name])
-        found = TradeOff(self.setting, [self._point(name, rows[name]) for name in self.names])
+        found = TradeOff(self.setting, self._points(rows))
         write_page(found, about(self), self.out / PAGE)
         return found
 
-    def _point(self, name: str, rows: Mapping[str, Sequence[float]]) -> "Point":
+    def _points(self, rows: Mapping[str, Mapping[str, Sequence[float]]]) -> "list[Point]":
+        """The models, and every merge that `out` holds, by value: those of earlier sweeps as well."""
         from ..evaluate.trade_off import Point
 
-        return Point(name, self.values.get(name), rows)
+        merges = {name: number_of(name) for name in rows if name not in self.models}
+        found = {**dict.fromkeys(self.models), **dict(sorted(merges.items(), key=lambda item: by_size(item[1])))}
+        return [Point(name, value, rows[name]) for name, value in found.items()]
 
     def _kept(self, name: str) -> bool:
         return name in self.models or self.merges[name].out.exists()
@@ -152,7 +154,7 @@ def sweep_of(how: str, models: Sequence[str | Path], over: str, *, out: str | Pa
     if folder.exists() and not (folder / NUMBERS).exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise SettingsError(f"{folder} exists and is no sweep. Give another --out.")
     measured_by.check()
-    found = Sweep(setting, merges, dict(zip(names, values, strict=True)), folder, measured_by, fit, keep_all)
+    found = Sweep(setting, merges, folder, measured_by, fit, keep_all)
     found.first.outcome()
     return found
 

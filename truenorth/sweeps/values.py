@@ -47,3 +47,21 @@ def as_text(value: object) -> str:
     ('0.3', '[1,0.5]')
     """
     return f"{value:.12g}" if isinstance(value, float) else str(value).replace(" ", "").replace("/", "_")
+
+
+def number_of(point: str) -> float | str:
+    """The value in the name of a point: a number where it is one.
+
+    >>> number_of("alpha=1e-05"), number_of("kind=mean")
+    (1e-05, 'mean')
+    """
+    text = point.partition("=")[2]
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def by_size(value: float | str) -> tuple[bool, float]:
+    """What sorts values: numbers by size, texts behind them as they come."""
+    return (True, 0.0) if isinstance(value, str) else (False, value)
