@@ -170,7 +170,7 @@ def figures(artifacts: Artifacts) -> list[Figure]:
     seconds = summary.seconds or 0.0
     speed = (f"{summary.tokens_per_second:,.0f} tokens per second",) if summary.tokens_per_second else ()
     if seconds:
-        found.insert(3, Figure("Time", duration(seconds), speed))
+        found.insert(3, Figure("Time in steps", duration(seconds), speed))
     return found[:4]
 
 

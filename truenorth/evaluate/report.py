@@ -91,7 +91,7 @@ def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
         ("Steps", summary.steps),
         ("Prompts", summary.prompts),
         ("Tokens", summary.tokens),
-        ("Time", headline.duration(summary.seconds) if summary.seconds is not None else None),
+        ("Time in steps", headline.duration(summary.seconds) if summary.seconds is not None else None),
         ("Tokens per second", round(summary.tokens_per_second) if summary.tokens_per_second else None),
         ("Processes", summary.processes),
         ("Trainable parameters", summary.trainable_parameters),
