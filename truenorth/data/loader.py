@@ -145,15 +145,27 @@ class Steps:
 
 def largest(rows: TokenizedRows, used: npt.NDArray[np.int64], most: int, *, budget: int) -> PackedBatch:
     """Of the rows `used`, up to `most`: the longest one, and whatever fills the budget best beside it."""
-    by_length = used[np.argsort(-rows.lengths[used], kind="stable")]
-    alike = by_length[rows.candidates[by_length] == rows.candidates[by_length[0]]]
-    falling = -rows.lengths[alike]
+    chosen = fullest(rows.lengths[used], rows.candidates[used], most, budget=budget)
+    return packed(rows, used[chosen].tolist())
+
+
+def fullest(
+    lengths: npt.NDArray[np.integer], candidates: npt.NDArray[np.integer], most: int, *, budget: int
+) -> list[int]:
+    """Places of the longest row and of up to `most` - 1 others of its K, which fill the budget best beside it.
+
+    >>> fullest(np.array([4, 9, 3, 8, 5]), np.full(5, 2), 3, budget=18)
+    [1, 3]
+    """
+    by_length = np.argsort(-lengths, kind="stable")
+    alike = by_length[candidates[by_length] == candidates[by_length[0]]]
+    falling = -lengths[alike]
     chosen, at, room = list[int](), 0, budget
     while at < len(alike) and len(chosen) < most:
         chosen.append(int(alike[at]))
         room += int(falling[at])
         at = max(at + 1, int(np.searchsorted(falling, -room)))  # the next one that fits, the longest of them
-    return packed(rows, chosen)
+    return chosen
 
 
 def packed(rows: TokenizedRows, places: Sequence[int]) -> PackedBatch:

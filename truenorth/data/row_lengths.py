@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from .loader import fullest
 from .packing import Layout
 from .tokens import TokenizedRows
 
@@ -51,16 +52,7 @@ class RowLengths:
 
     def largest(self, *, budget: int, batch_size: int) -> Layout:
         """The layout of a micro-batch as large as any: the longest row, and what fills the budget best beside it."""
-        totals, first = self.totals, self._first
-        by_length = np.argsort(-totals, kind="stable")
-        chosen, room = [int(by_length[0])], budget - int(totals[by_length[0]])
-        alike = by_length[1:][self.candidates[by_length[1:]] == self.candidates[chosen[0]]]
-        for i in alike.tolist():
-            if len(chosen) == batch_size or room < 2:
-                break
-            if totals[i] <= room:
-                chosen.append(i)
-                room -= int(totals[i])
+        chosen, first = fullest(self.totals, self.candidates, batch_size, budget=budget), self._first
         responses = (self.responses[first[i] : first[i] + self.candidates[i]] - 1 for i in chosen)
         return Layout(tuple(int(self.prompts[i]) for i in chosen), tuple(tuple(r.tolist()) for r in responses))
 
