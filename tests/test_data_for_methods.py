@@ -149,3 +149,11 @@ def test_demonstrations_or_pairs_alone_are_refused(kind: str, reason: str, tmp_p
 def test_an_answer_that_was_judged_bad_is_no_demonstration_beside_pairs_either(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unwanted_answer"):
         prepared(tmp_path, "aihf", "pairs", "labelled")
+
+
+def test_rows_that_are_left_out_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tied = {**LISTS[0], "prompt": "Which?", "scores": [1.0, 1.0, 1.0, 1.0]}
+    monkeypatch.setitem(FILES, "with a tie", [*FILES["four with scores"], tied])
+    found, said = prepared(tmp_path, "exo_rw", "with a tie")
+    assert len(found.rows) == 2
+    assert said[-1] == "3 rows read, 2 kept; 1 dropped (tie, --ties): all scores or ranks are equal."

@@ -9,7 +9,7 @@ import torch
 
 from . import feeds, methods
 from .chased import settled, with_adapters
-from .data.notes import notes
+from .data.notes import left_out, notes
 from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
 from .data.stream_steps import of_all
@@ -128,6 +128,8 @@ def made_ready(recipe: Recipe, run: Run, directory: RunDirectory, *, sharding: S
             'asked in chats, give messages: "prompt": [{"role": "user", "content": ...}].'
         )
     for note in () if given is None else notes(given, settings, recipe.objective.name):
+        watch.said(note)
+    for note in () if unseen is None else left_out(unseen.account, "held-out rows"):
         watch.said(note)
     return Ready(recipe, run, directory, tokenizer, settings, given, unseen, context, sharding)
 
