@@ -9,7 +9,7 @@ from .evidence import Finding
 LEVELS = ("problem", "watch", "good")
 OR = ", or "  # between the ways of a finding's `setting`
 LENGTH = ("steps", "--epochs", "--max-steps", "--rounds", "--stream-idle")  # all of them say how long a run is
-ABOVE = "what is advised above, first: it turns the same settings the other way"
+ABOVE = "what is advised above of the same settings, first"
 _TURNS = re.compile(r"(?:\w+er|more) (--[a-z-]+|steps)|(--(?!set )[a-z-]+)(?: [\w.-]+)?|--set ([\w.]+)=\S+")
 
 
