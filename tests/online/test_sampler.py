@@ -167,3 +167,12 @@ def test_an_adapter_answers_as_the_merged_model(model, tokenizer) -> None:
 def test_a_temperature_below_zero_is_refused() -> None:
     with pytest.raises(SettingsError, match="temperature"):
         Sampling(temperature=-1.0)
+
+
+@pytest.mark.parametrize("architecture", ["llama", "gpt2"])
+def test_a_prompt_that_leaves_no_room_for_an_answer_is_refused(architecture: str, tokenizer) -> None:
+    small = tiny_model(architecture, max_position_embeddings=8)
+    prompts: list[Prompt] = [[5] * 3, [5] * 6]
+    assert sample(Local(small, tokenizer), prompts[:1], Sampling(max_new_tokens=5))
+    with pytest.raises(SettingsError, match=r"prompt 2 has 6 tokens, .* the model has 8 positions"):
+        sample(Local(small, tokenizer), prompts, Sampling(max_new_tokens=5))

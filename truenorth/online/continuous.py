@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ..errors import SamplerError
+from .sampler import must_fit
 from .sampling import Prompt, Response, Sampling, encode
 
 if TYPE_CHECKING:
@@ -35,20 +36,22 @@ class Continuous:
     def answers(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, round_index: int = 0, done: Collection[int] = ()
     ) -> Iterator[tuple[int, list[Response]]]:
-        """As of `Sampler`: prompt by prompt as all of its answers have ended."""
+        """As of `Sampler`: prompt by prompt as all of its answers have ended. Raises as `must_fit` does."""
         from ..data.chat import Encoder
         from ..models.logprobs import base_of
         from ..models.modes import evaluating
         from .stops import stops_of
 
         encoder, base = Encoder(self.tokenizer), base_of(self.model)
-        asked = {i: encode(prompt, encoder) for i, prompt in enumerate(prompts) if i not in done}
+        tokens = [encode(prompt, encoder) for prompt in prompts]
+        must_fit(base, tokens, sampling)
+        asked = {i: prompt for i, prompt in enumerate(tokens) if i not in done}
         stops = stops_of(base, self.tokenizer, sampling)
         found: dict[int, list[Response]] = {place: [] for place in asked}
         greedy = sampling.temperature == 0
         with evaluating(base):
-            for place, tokens, nats in drawn(base, asked, sampling, round_index=round_index, ends=stops.tokens):
-                own = stops.response(tokens, [0.0] * len(tokens) if greedy else nats)
+            for place, answer, nats in drawn(base, asked, sampling, round_index=round_index, ends=stops.tokens):
+                own = stops.response(answer, [0.0] * len(answer) if greedy else nats)
                 found[place] += [own] * sampling.k if greedy else [own]
                 if len(found[place]) == sampling.k:
                     yield place, found.pop(place)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
+from ..errors import SettingsError
 from .sampling import Prompt, Response, Sampling, encode
 
 if TYPE_CHECKING:  # torch is slow to import
@@ -41,7 +42,7 @@ class Local:
     def answers(
         self, prompts: Sequence[Prompt], sampling: Sampling, *, round_index: int = 0, done: Collection[int] = ()
     ) -> Iterator[tuple[int, list[Response]]]:
-        """As of `Sampler`: prompt by prompt as their batches end, the longest first."""
+        """As of `Sampler`: prompt by prompt as their batches end, the longest first. Raises as `must_fit` does."""
         from ..data.chat import Encoder
         from ..models.logprobs import base_of
         from ..models.modes import evaluating
@@ -50,6 +51,7 @@ class Local:
         tokens = [encode(prompt, encoder) for prompt in prompts]
         found: dict[Place, Response] = {}
         left = set(range(len(tokens))).difference(done)
+        must_fit(base, tokens, sampling)
         most = capacity(base) if self.mixed is None else min(capacity(base), capacity(self.mixed.model)) // 2
         for batch in batches(list(map(len, tokens)), sampling, most=most):
             if not any(i in left for i, _ in batch):
@@ -90,6 +92,22 @@ def generate(
     """[prompts][k] answers of a model in memory."""
     found = dict(Local(model, tokenizer).answers(prompts, sampling))
     return [found[i] for i in range(len(prompts))]
+
+
+def must_fit(model: "PreTrainedModel", prompts: Sequence[Sequence[int]], sampling: Sampling) -> None:
+    """Raise SettingsError for a prompt, as tokens, that leaves too little room for an answer.
+
+    Past its positions a model fails, or answers at ones that it never learnt.
+    """
+    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    if not isinstance(positions, int) or positions <= 0:
+        return
+    for number, prompt in enumerate(prompts, 1):
+        if len(prompt) + sampling.max_new_tokens > positions:
+            raise SettingsError(
+                f"prompt {number} has {len(prompt)} tokens, an answer may have {sampling.max_new_tokens} "
+                f"(max_new_tokens), and the model has {positions} positions. Ask for shorter answers, or leave it out."
+            )
 
 
 def capacity(model: "PreTrainedModel") -> int:
