@@ -29,7 +29,7 @@ class Informative:
     """Of the pairs of drawn answers those that an estimator agrees with and has little to learn from.
 
     Winners are of the better half of a prompt's answers, losers of the worse. The estimator is asked `runs` times,
-    each without other units. Its information gain over log 2 becomes the column `uncertainty` of the rows.
+    each time with other units dropped. Its information gain over log 2 becomes the column `uncertainty` of the rows.
     """
 
     estimator: str | None  # a model of `truenorth train preference` or `train reward`; None: to be given before a run

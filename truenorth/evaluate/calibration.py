@@ -13,7 +13,7 @@ from ..recipe import Objective
 from ..types import Candidates
 from .plots import FONT_SIZE, STAND_INS, bare, drawing
 
-BINS = 10  # of how sure it was, between 1/2 and 1
+BINS = 10  # of pairs by how sure the judge was of them, a probability between 1/2 and 1
 PREFIX = "reliability/"  # of the metrics of a bin, which no curve shows
 
 

@@ -48,7 +48,8 @@ GPUS: Mapping[str, Machine] = {
 
 
 def gpu(kind: str) -> Machine:
-    """
+    """The figures of a kind of GPU. Raises SettingsError for one that is not in the table.
+
     >>> gpu("H100").memory
     80000000000
     """

@@ -24,7 +24,7 @@ Bins = tuple[tuple[float, float, float], ...]  # sure, right, share of the pairs
 SEED = 0  # of the resamples
 RESAMPLES = 1000
 AT_ONCE = 1_000_000  # numbers of one block of resamples
-BINS = 10  # of how sure a model is, between 1/2 and 1
+BINS = 10  # of pairs by how sure a model is of them, a probability between 1/2 and 1
 SCORES = {
     "log_ratio": "log-ratio",
     "log_prob": "log-prob",

@@ -12,7 +12,7 @@ from .given import Given
 from .sampling import Prompt, Response
 
 EVEN = Wins(((0.5, 0.5), (0.5, 0.5)))  # nobody has said which is better
-LOTS = 7  # apart from the other draws by seed and round
+LOTS = 7  # a part of the seed of lots: other draws by the same seed and round are independent of them
 
 
 @dataclass(frozen=True, slots=True)

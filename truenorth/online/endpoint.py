@@ -15,7 +15,7 @@ from ..completions import ServerSettings
 
 Read = TypeVar("Read")
 AGAIN = frozenset({408, 409, 425, 429, *range(500, 600)})  # statuses that may be others at the next try
-GONE = frozenset({None, 502, 503, 504})  # a gateway answers for a server that does not
+GONE = frozenset({None, 502, 503, 504})  # no answer at all, or that of a gateway whose server gives none
 LONGEST_WAIT = 60.0  # seconds between two tries
 
 

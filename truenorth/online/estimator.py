@@ -1,4 +1,4 @@
-"""An estimator of who wins: a trained judge that is asked again and again, each time without other units.
+"""An estimator of who wins: a trained judge that is asked again and again, each time with other units dropped.
 
 Dropout that stays on makes of one model as many as it is asked times, and their disagreement says how little it knows.
 """

@@ -19,7 +19,7 @@ from .round_file import RoundRow
 Floats = npt.NDArray[np.float64]
 # J rows of two answers, and a seed -> [J, T] P(first beats second)
 Estimator = Callable[[Sequence[RoundRow], int], Floats]
-LOTS = 11  # apart from the other draws by seed and round
+LOTS = 11  # a part of the seed of lots: other draws by the same seed and round are independent of them
 
 
 @dataclass(frozen=True, slots=True)

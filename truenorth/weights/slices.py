@@ -12,8 +12,10 @@ from .header import FLOATS, Stored
 
 SLICE = 1 << 18  # entries, 1 MB in float32: what stays in the processor's cache; larger ones take twice the time
 
-SAMPLED = 8  # of each slice, one part in so many is sampled, ...
-STRIDE = 17  # ... and of that each 17th entry, which are in turn in all columns of a matrix; in large tensors fewer
+SAMPLED = 8  # a sample reads the first eighth of each slice, ...
+STRIDE = (
+    17  # ... and takes every 17th entry of that, of large tensors fewer; an odd step meets all columns of a matrix
+)
 
 Source = Callable[[int, int], Tensor]  # entries [start, end) of a tensor, flat, as float32 where it is of numbers
 
