@@ -25,8 +25,9 @@ from truenorth.feeds import arriving, hindsight, stored
 from truenorth.feeds.arriving import came_since, suited
 from truenorth.job import start
 from truenorth.methods import recipe
-from truenorth.models.references import Frozen, Moving
+from truenorth.models.references import Frozen, Moving, OtherModel
 from truenorth.recipe import Recipe
+from truenorth.request import Request, request
 from truenorth.run import Run
 from truenorth.stream import Stream
 from truenorth.train.run_directory import RunDirectory
@@ -46,6 +47,14 @@ def stream(path: str | Path, **settings: Any) -> dict[str, Any]:
 def logged(out: Path) -> list[dict[str, Any]]:
     lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
     return [{name: value for name, value in line.items() if name != "seconds"} for line in lines]
+
+
+def request_of(command: str) -> Request:
+    """What `truenorth train` reads from a target and flags with one value each."""
+    target, *words = shlex.split(command)
+    flags = dict(zip(words[::2], words[1::2], strict=True))
+    sets = [flags.pop("--set")]
+    return request(target, {name[2:]: value for name, value in flags.items()}, sets)
 
 
 def written(lines: Sequence[str], file: Path) -> Path:
@@ -222,6 +231,10 @@ def test_lines_that_came_after_the_end_are_told_with_what_takes_them(
     assert told[0].startswith(f"{9 - last} lines have come to {file} since line {last + 1}")
     tail = subprocess.run(shlex.split(told[1].replace(" -f ", " ").split("|")[0]), capture_output=True, text=True)
     assert tail.stdout.splitlines() == rows[last:9]
+    again = request_of(told[1].split("| truenorth train ")[1])
+    assert again.recipe() == fast().replace(references={"initial": OtherModel(path=model)})
+    changed = {"model": str(out / "final"), "stream": Stream(path="-", idle_seconds=0), "out": Path(f"{out}-2")}
+    assert again.run == asked.replace(lora=None, **changed)
     assert start(fast(), asked, resume=True).summary["steps"] == (steps or 2)  # it is finished all the same
 
 

@@ -242,8 +242,18 @@ def came_since(recipe: Recipe, run: Run, directory: RunDirectory) -> list[str]:
     last, more = lines_since(run.stream.path, directory.file("stream") / "rows.jsonl", taken=taken)
     if not last or not more:
         return []
-    again = ["truenorth", "train", recipe.method, "--model", str(directory.final), "--stream", STANDARD_INPUT]
-    again += ["--reference", run.model] * bool(recipe.references) + ["--out", f"{run.out}-2"]
+    again = [
+        "truenorth",
+        "train",
+        str(directory.settings),
+        "--model",
+        str(directory.final),
+        "--stream",
+        STANDARD_INPUT,
+    ]
+    own = isinstance(recipe.references.get("initial"), Frozen)  # the model before training, not its result
+    again += ["--reference", run.model] * own + ["--out", f"{run.out}-2"]
+    again += ["--set", "run.lora=null"] * (run.lora is not None)  # the result is an adapter, trained further as it is
     since = f"{more:,} line{'s have' if more > 1 else ' has'} come to {run.stream.path} since line {last:,}"
     return [
         f"{since}, its last. A finished run takes no more: a new one goes on from its result, with the same settings:",
