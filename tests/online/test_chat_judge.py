@@ -13,6 +13,7 @@ import pytest
 
 from truenorth.errors import SettingsError
 from truenorth.judge import Failed, Question, Wins, judge_of
+from truenorth.online.endpoint import Endpoint
 from truenorth.online.judge import open_judge
 from truenorth.online.judges.chat import TEMPLATE, Chat, filled, verdict_in
 
@@ -137,6 +138,21 @@ def test_a_server_that_is_gone_leaves_all_prompts_out_with_the_reason(tmp_path: 
 )
 def test_the_last_verdict_counts_and_nonsense_is_none(said: str, found: float | None) -> None:
     assert verdict_in(said) == found
+
+
+def test_a_stop_does_not_wait_for_further_tries(monkeypatch: pytest.MonkeyPatch) -> None:
+    heard: list[bool] = []
+
+    def answer(_: Chat, endpoint: Endpoint, question: Question) -> float:
+        if question.prompt == "stop":
+            raise KeyboardInterrupt
+        heard.append(endpoint.over.wait(20))  # as between two tries
+        return 0.5
+
+    monkeypatch.setattr(Chat, "_answer", answer)
+    with pytest.raises(KeyboardInterrupt):
+        chat("http://x/v1", parallel=2).open()([Question(prompt, ("a", "b")) for prompt in ("stop", "go on")])
+    assert heard in ([], [True])  # the second may not have begun
 
 
 def test_braces_in_an_answer_are_no_places() -> None:

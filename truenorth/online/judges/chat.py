@@ -83,7 +83,10 @@ class Chat(JudgeSettings):
         def ask(questions: Sequence[Question]) -> list[float | Failed]:
             endpoint = Endpoint(server)
             with ThreadPoolExecutor(self.parallel) as threads:
-                return list(threads.map(partial(self._answer, endpoint), questions))
+                try:
+                    return list(threads.map(partial(self._answer, endpoint), questions))
+                finally:
+                    endpoint.over.set()  # after Ctrl-C what is under way is not tried again
 
         return ask
 
