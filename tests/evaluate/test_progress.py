@@ -6,7 +6,7 @@ import re
 import pytest
 from rich.console import Console
 
-from truenorth.evaluate.progress import QUIET_SECONDS, QuietWatch, Silent, TerminalWatch, Watch, of_round, watching
+from truenorth.evaluate.progress import QUIET_SECONDS, QuietWatch, Silent, TerminalWatch, Watch, watching
 
 RECORD = {"split": "train", "loss": 0.69312, "rewards/accuracies": 0.5, "rewards/margins": 0.1, "kl/initial": 12.5}
 
@@ -106,8 +106,3 @@ def test_only_the_first_process_speaks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("kind", [Silent, QuietWatch, TerminalWatch])
 def test_each_is_a_watch(kind: type[Watch]) -> None:
     assert all(hasattr(kind, name) for name in ("said", "stage", "total_steps", "logged"))
-
-
-def test_a_round_that_wins_nothing_is_told_so() -> None:
-    record = {"round": 2.0, "rows": 4.0, "left_out": 0.0, "wins/initial": 0.0, "wins/previous": 0.25}
-    assert of_round(record) == "Round 2: 4 prompts, wins 0% against the start, 25% against the round before"

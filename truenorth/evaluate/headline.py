@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from pydantic import JsonValue
 
 from ..errors import DataError
-from ..train.evidence import Change, Evidence, Finding, number, percent, series, short
+from ..train.evidence import Change, Evidence, Finding, number, percent, short
 from ..train.modules import SECOND
+from . import round_text
 from .artifacts import Artifacts, BeforeAfter
 from .intervals import proportion
 
@@ -110,9 +111,8 @@ def headline(artifacts: Artifacts) -> str:
         _steps(summary.steps or evidence.last_step),
     )
     kl, margin, loss = sampled_kl(artifacts), evidence.change("rewards/margins"), evidence.change("loss")
-    if len(judged := series(artifacts.of_result, "rewards/judge", split="round")) > 1:
-        first, last = judged.values[0], judged.values[-1]
-        said = f"{title} took the judge's mean from {short(first)} to {short(last)} in {len(judged)} rounds"
+    if (rounds := round_text.headline(title, artifacts.of_result)) is not None:
+        said = rounds
     elif kl is not None:
         said = f"{title} moved the policy {short(kl)} nats from the reference in {steps}"
     elif margin:
@@ -158,6 +158,8 @@ def figures(artifacts: Artifacts) -> list[Figure]:
             found = [replace(found[0], details=(summary.rounding.said,))]
     if world := _first_of_world(artifacts):
         found.append(world)
+    if wins := _wins(artifacts):
+        found.append(wins)
     if (kl := sampled_kl(artifacts)) is not None:
         found.append(Figure("Distance from the reference", short(kl), ("nats of KL per response",)))
     for label, metric, unit in (
@@ -211,6 +213,13 @@ def _first_of_world(artifacts: Artifacts) -> Figure | None:
     """The first number of the embedded world, such as the oracle's reward."""
     world = artifacts.summary.world
     return next((_figure(row) for row in rows(world) if row.after), None) if world else None
+
+
+def _wins(artifacts: Artifacts) -> Figure | None:
+    """Of the last round of self-play, where it was compared with the first."""
+    rounds = [record for record in artifacts.of_result if record.get("split") == "round"]
+    told = round_text.wins_against_start(rounds[-1]) if rounds else None
+    return Figure("Wins against the start", told[0], told[1:]) if told else None
 
 
 def _figure(row: Row) -> Figure:

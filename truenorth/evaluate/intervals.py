@@ -1,11 +1,13 @@
 """How sure a number is: 95 % intervals for shares, means and paired differences."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean, variance
 
 import numpy as np
 
-from ..proportions import wilson
+from ..proportions import Z, wilson
 
 RESAMPLES = 2000  # enough for the second digit of a 95 % bound
 BLOCK = 2_000_000  # drawn indices held at once: 16 MB
@@ -49,6 +51,23 @@ def paired_difference(before: Sequence[float], after: Sequence[float], seed: int
     if len(before) != len(after):
         raise ValueError(f"pairs need as many values before as after, got {len(before)} and {len(after)}.")
     return bootstrap_mean([b - a for a, b in zip(before, after, strict=True)], seed)
+
+
+def difference(before: Sequence[float], after: Sequence[float]) -> Interval:
+    """The mean of `after` less that of `before` on other prompts, with the normal interval of two means.
+
+    Its count is that of the smaller side; of a single value on one side nothing is known, and the ends are infinite.
+
+    >>> d = difference([0.0, 1.0, 0.0, 1.0], [1.0, 2.0, 1.0, 2.0])
+    >>> d.value, round(d.low, 2), round(d.high, 2)
+    (1.0, 0.2, 1.8)
+    """
+    sides, fewest = (before, after), min(len(before), len(after))
+    if not fewest:
+        raise ValueError("a difference of means needs a value on both sides.")
+    value = fmean(after) - fmean(before)
+    half = Z * math.sqrt(sum(variance(side) / len(side) for side in sides)) if fewest > 1 else math.inf
+    return Interval(value, value - half, value + half, fewest)
 
 
 def bootstrap_ratio(numerators: Sequence[float], denominators: Sequence[float], seed: int) -> Interval:

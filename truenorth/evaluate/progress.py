@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeRemainingColumn
 
 from ..launch import place
+from .round_text import of_round
 
 SHOWN: tuple[tuple[str, str, str], ...] = (  # metric, what the line calls it, format
     ("loss", "loss", ".4f"),
@@ -179,35 +180,6 @@ def summary(record: Mapping[str, object]) -> str:
         if isinstance(value, float | int):
             parts.append(f"{name} {value:{form}}")
     return "  ".join(parts)
-
-
-OF_ROUND: tuple[tuple[str, str], ...] = (  # metric, and the words around it
-    ("rows", "{:.0f} prompts"),
-    ("left_out", "{:.0f} left out"),
-    ("rewards/judge", "the judge's mean score {:.3f}"),
-    ("wins/opponent", "wins {:.0%} against its opponent"),
-    ("pairs/left_out", "{:.0f} pairs left out"),
-    ("wins/initial", "wins {:.0%} against the start"),
-    ("wins/previous", "{:.0%} against the round before"),
-    ("lengths/sampled", "{:.0f} tokens an answer"),
-    ("seconds/sampling", "drawn in {:.1f} s"),
-    ("seconds/judging", "judged in {:.1f} s"),
-    ("seconds", "trained for {:.1f} s so far"),
-)
-
-
-def of_round(record: Mapping[str, object]) -> str:
-    """What was drawn in a round, in one line; counts and seconds of 0 are not said, scores and wins are.
-
-    >>> of_round({"round": 2.0, "rows": 64.0, "left_out": 0.0, "rewards/judge": 0.4, "seconds/sampling": 1.7})
-    "Round 2: 64 prompts, the judge's mean score 0.400, drawn in 1.7 s"
-    """
-    parts = [
-        words.format(value)
-        for name, words in OF_ROUND
-        if isinstance(value := record.get(name), float) and (value or name.startswith(("rewards/", "wins/")))
-    ]
-    return f"Round {record.get('round'):.0f}: {', '.join(parts)}"
 
 
 def _plainly(console: Console, text: str) -> None:

@@ -118,13 +118,14 @@ class Played(Feed):
             group=session.data,
             opponent=objective.opponent,
             hand_over=hand_over,
+            rewards=run.judge is None or run.judge.answers_at_once == 1,
         )
         choose = None
         if (selection := objective.selection) is not None:
             estimator = open_estimator(selection) if session.data.first else None
             choose = Chooser(selection, estimator, run.seed, session.data)
         encoder = Encoder(self.ready.tokenizer)
-        self._tell = Telling(session, play, encoder, self.per_round, without_copy(session.policy))
+        self._tell = Telling(session, play, encoder, self.per_round, watch, without_copy(session.policy))
         make = partial(self._round, play, choose, watch=watch)
         self._made = RoundSteps(self.schedule, make, rows=self.most, batch_size=run.batch_size, seed=run.seed)
         return replace(session, steps=self._made)
@@ -152,7 +153,9 @@ class Played(Feed):
         if not steps.opens_round(step):
             return None
         steps.open(step)
-        return {"split": "round", **self._tell(steps.round_of(step))}
+        told = self._tell(steps.round_of(step))
+        self._tell.watch.stage("training")
+        return {"split": "round", **told}
 
     def _round(self, play: Play, choose: Chooser | None, number: int, *, watch: Watch) -> TokenizedRows:
         """Play round `number`, 0-based: its rows. Raises DataError where the judge gave no verdict at all."""
@@ -173,7 +176,6 @@ class Played(Feed):
         check_opponents(file.rows(), objective.opponent, file.rows_file)
         played = file.rows() if choose is None else choose(file.rows(), file.folder, number)
         rows, _ = tokenized(played, encoder, pairing=self.pairing, ties=self.ready.run.ties, sample=objective.sample)
-        watch.stage("training")
         return rows
 
 
@@ -222,7 +224,8 @@ def as_drawn(ready: Ready, schedule: Rounds, prompts: Sequence[Ints]) -> Prepare
 
 def _shares_of_time(found: Sequence[Mapping[str, float]], training: float) -> str:
     """Of all rounds' measures; `training` is in seconds."""
-    drawing, judging = (sum(one[f"seconds/{what}"] for one in found) for what in ("sampling", "judging"))
+    parts = (("sampling",), ("judging", "comparing"))
+    drawing, judging = (sum(one.get(f"seconds/{what}", 0.0) for one in found for what in part) for part in parts)
     whole = max(drawing + judging + training, 1e-9)
     return (
         f"Of {whole:.0f} s, {drawing / whole:.0%} went into drawing answers, {judging / whole:.0%} into judging them, "

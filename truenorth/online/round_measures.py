@@ -4,17 +4,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean
 
-from . import pairs
+from . import comparing, pairs
 from .round_file import RoundFile, RoundRow
 
 
-def measures_of(folder: Path, number: int) -> dict[str, float]:
-    """Metrics of round `number`, 0-based, from its files under `folder`.
+def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str, float]:
+    """Metrics of round `number`, 0-based, from its files under `folder`; the judge gives `rewards`, or it compares.
 
     round                       its number, 1-based
     rows, left_out              prompts that made a row, and those without a verdict
     rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others;
-                                like all that follows of answers that were drawn, not of the data's
+                                like all that follows of answers that were drawn, not of the data's; not told where
+                                it is 1/2 whatever the answers are, of wins of a prompt's own answers alone
     rewards/best                mean of each prompt's best score
     lengths/sampled             tokens of an answer
     wins/opponent               mean win of the policy's answers against its opponent's, where it has one
@@ -23,7 +24,8 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
     diversity                   share of a prompt's pairs of answers that differ, as text
     repetition                  share of an answer's word triples that it has had before
     pairs, /left_out, /gain     see `pairs.measures_of`
-    seconds/sampling, /judging  what the round took, beside its steps
+    comparisons                 see `comparing.measures_of`
+    seconds/sampling, /judging, /comparing  what the round took, beside its steps
     """
     file = RoundFile.open(folder / f"{number + 1:04}")
     rows = file.rows()
@@ -34,10 +36,11 @@ def measures_of(folder: Path, number: int) -> dict[str, float]:
         "seconds/sampling": sum(entry.sampling_seconds for entry in file.written),
         "seconds/judging": sum(entry.judging_seconds for entry in file.written),
     }
-    return found | (_of_rows(rows) if rows else {}) | pairs.measures_of(file.folder)
+    of_rows = _of_rows(rows, rewards=rewards) if rows else {}
+    return found | of_rows | pairs.measures_of(file.folder) | comparing.measures_of(file.folder)
 
 
-def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
+def _of_rows(judged: Sequence[RoundRow], *, rewards: bool) -> dict[str, float]:
     rows = [own for row in judged if (own := row.own).responses]
     if not rows:
         return {}
@@ -47,7 +50,8 @@ def _of_rows(judged: Sequence[RoundRow]) -> dict[str, float]:
         "repetition": fmean(map(repetition, answers)),
     }
     if scored := [row for row in rows if not row.unjudged]:
-        found["rewards/judge"] = fmean(score for row in scored for score in row.scores)
+        if rewards or any(row.given or row.opponents for row in judged):
+            found["rewards/judge"] = fmean(score for row in scored for score in row.scores)
         found["rewards/best"] = fmean(max(row.scores) for row in scored)
     if lengths := [len(tokens) for row in rows if row.tokens for tokens in row.tokens]:
         found["lengths/sampled"] = fmean(lengths)

@@ -13,11 +13,11 @@ from ..judge import Failed, Judge, Rewards, Wins
 from ..processes import ALONE, Group
 from ..recipe import Opponent
 from ..schedule import Rounds
+from . import comparing
 from .contents import Contents, Draft
 from .round_file import Beside, RoundFile, RoundRow, Written
 from .sampling import Prompt, Response, Sampler, Sampling, total_log_probs
 
-COMPARED = 64  # prompts whose answers of two rounds are compared
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
 
 
@@ -43,6 +43,7 @@ class Play:
     group: Group = ALONE  # processes that each have the whole policy, and share the prompts
     opponent: Opponent | None = None  # whose answers the sampler gives behind the policy's
     hand_over: Callable[[int], None] = _has_it  # before a round's answers are drawn: gives the sampler the policy
+    rewards: bool = True  # the judge gives rewards; else it compares two answers
 
     def round(self, number: int) -> RoundFile:
         """All rows of round `number`, the first being 0, made now as far as they are not there.
@@ -59,27 +60,17 @@ class Play:
         self.group.wait()
         return file if self.group.first else RoundFile.open(folder)
 
-    def wins_against(self, number: int, earlier: int) -> float | None:
-        """P(an answer of round `number` beats one of round `earlier`), as the judge says of prompts that both asked.
+    def wins_against(self, number: int, earlier: int) -> list[float]:
+        """Of each prompt that both rounds asked, P(an answer of round `number` beats one of round `earlier`).
 
-        None where there are no such prompts, or no judge who says something of them. Asks about the first answers to
-        COMPARED prompts at most.
+        As the judge says; none where nobody judges.
         """
+        rows = comparing.shared(self.folder, number, earlier)
         if self.judge is None:
-            return None
-        drawn = ((row.own for row in self._file(n).rows()) for n in (number, earlier))
-        new, old = ({str(row.prompt): row for row in rows if row.responses} for rows in drawn)
-        both = [
-            (new[prompt].prompt, [new[prompt].responses[0], old[prompt].responses[0]])
-            for prompt in new
-            if prompt in old
-        ]
-        verdicts = self.judge([prompt for prompt, _ in both[:COMPARED]], [pair for _, pair in both[:COMPARED]])
-        wins = [v.as_wins() if isinstance(v, Rewards) else v for v in verdicts if not isinstance(v, Failed)]
-        return sum(win.wins[0][1] for win in wins) / len(wins) if wins else None
-
-    def _file(self, number: int) -> RoundFile:
-        return RoundFile.open(self.folder / f"{number + 1:04}")
+            return []
+        if self.rewards:
+            return comparing.wins_by_rewards(rows)
+        return comparing.wins_by_judge(rows, self.judge, self.folder / f"{number + 1:04}", earlier)
 
     def places(self, number: int) -> list[int]:
         """Which prompts round `number` asks: in turn, in a fresh order each time all were asked."""
