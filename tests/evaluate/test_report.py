@@ -1,13 +1,18 @@
+import html
 import json
 import re
+import shlex
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.synthetic_run import ACCOUNT, Metrics, healthy, ill, write_run
 from tests.train.test_modules import both
 from truenorth.evaluate.report import write_report
+from truenorth.methods import dump, recipe
+from truenorth.request import request
 
 VOID = {"meta", "br", "hr", "img", "input", "link", "circle", "path", "use", "rect"}
 
@@ -127,3 +132,19 @@ def test_a_failed_write_leaves_the_last_report_whole(tmp_path: Path) -> None:
 def test_no_temporary_file_stays_behind(tmp_path: Path) -> None:
     report(tmp_path)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+
+
+def test_the_command_to_run_it_again_is_read_where_the_run_was_begun(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It names the run.yaml, and another directory than the run's own, which is taken."""
+    monkeypatch.chdir(tmp_path)
+    settings = {"recipe": dump(recipe("ipo")), "run": {"model": "m", "data": ["d.jsonl"], "out": "runs/a run"}}
+    folder = write_run(Path("runs/a run"))
+    (folder / "run.yaml").write_text(yaml.safe_dump(settings))
+    page = write_report(folder).read_text()
+    (line,) = re.findall(r"Run it again with <code[^>]*>truenorth train (.*?)</code>", page)
+    target, flag, out = shlex.split(html.unescape(line))
+    again = request(target, {flag[2:]: out})
+    assert again.recipe() == recipe("ipo")
+    assert (again.run.model, again.run.out) == ("m", Path("OTHER"))

@@ -1,5 +1,6 @@
 """report.html: one file that needs nothing else, written from a run directory. Works offline, prints, fits a phone."""
 
+import shlex
 from pathlib import Path
 
 from markupsafe import Markup
@@ -70,6 +71,7 @@ def render(artifacts: Artifacts) -> str:
         recipe=flat(artifacts.recipe),
         run=flat(artifacts.run),
         provenance=_provenance(artifacts),
+        again=_again(artifacts),
         citations=[_citation(c) for c in summary.citations],
     )  # fmt: skip
 
@@ -105,6 +107,12 @@ def _provenance(artifacts: Artifacts) -> list[tuple[str, str]]:
         ("First loss measured", f"{step0.measured:.5g}" if step0 else None),
     )
     return [(name, say(value)) for name, value in shown if value is not None]
+
+
+def _again(artifacts: Artifacts) -> str:
+    """The command that runs it once more, from where it was begun: its paths are as they were given there."""
+    settings = Path(artifacts.run.get("out") or ".") / "run.yaml"
+    return f"{shlex.join(['truenorth', 'train', str(settings)])} --out OTHER"
 
 
 def _citation(citation: Citation | str) -> str:
