@@ -13,7 +13,7 @@ from transformers import AutoModelForSequenceClassification, PreTrainedTokenizer
 
 from ..errors import ModelError
 from .classifier import ABOUT, padding_token
-from .load import config_of, first_line, load_tokenizer
+from .load import config_of, first_line, load_tokenizer, positions_of
 from .logprobs import Model, alike, base_of
 from .origin import CLASSIFIER, base_of_adapter, no_classifier
 
@@ -58,8 +58,7 @@ class AnswerScores:
     @property
     def context(self) -> int | None:
         """Positions that it has; None: no limit."""
-        positions = getattr(base_of(self.model).config.get_text_config(), "max_position_embeddings", None)
-        return positions if isinstance(positions, int) and positions > 0 else None
+        return positions_of(base_of(self.model).config)
 
     @torch.inference_mode()
     def of(self, sequences: Sequence[Sequence[int]]) -> list[float]:

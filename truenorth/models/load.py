@@ -87,7 +87,11 @@ def context_of(path: str, *, trust_remote_code: bool = False) -> int | None:
 
     Raises ModelError if there is no configuration to read.
     """
-    config = config_of(path, trust_remote_code=trust_remote_code)
+    return positions_of(config_of(path, trust_remote_code=trust_remote_code))
+
+
+def positions_of(config: PretrainedConfig) -> int | None:
+    """How many positions a model of this configuration has; None where it sets no limit."""
     positions = getattr(config.get_text_config(), "max_position_embeddings", None)
     return positions if isinstance(positions, int) and positions > 0 else None
 

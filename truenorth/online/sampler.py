@@ -99,8 +99,9 @@ def must_fit(model: "PreTrainedModel", prompts: Sequence[Sequence[int]], samplin
 
     Past its positions a model fails, or answers at ones that it never learnt.
     """
-    positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
-    if not isinstance(positions, int) or positions <= 0:
+    from ..models.load import positions_of
+
+    if (positions := positions_of(model.config)) is None:
         return
     for number, prompt in enumerate(prompts, 1):
         if len(prompt) + sampling.max_new_tokens > positions:
