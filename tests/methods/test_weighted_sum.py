@@ -141,6 +141,10 @@ def test_sum_with_coupled_rows_is_coupled():
         ("dpo + x*simpo", "'x*simpo' should be a method"),
         ("dpo +", "'' should be a method"),
         ("dpo + simp", "Did you mean simpo?"),
+        ("fedda + simpo", "fedda is more than a loss: in the sum its clients would be left out. Sum losses"),
+        ("dpo + cofs_dpo", "its domains would be left out. Train it alone"),
+        ("ofs_dpo + simpo", "its chase would be left out. Train it alone."),
+        ("simpo + ondare", "its update.merging would be left out. Name it first"),
     ],
 )
 def test_sum_that_cannot_be_is_refused_with_the_reason(expression, message):
@@ -252,3 +256,10 @@ def test_credits_follow_the_objective_and_not_its_name():
 def test_a_judge_is_no_part_of_a_sum():
     with pytest.raises(SettingsError, match="Reward trains a judge"):
         recipe("dpo + reward")
+
+
+def test_what_a_refusal_of_more_than_a_loss_advises_works():
+    assert recipe("ondare + simpo").update.merging is not None
+    whole = recipe("dpo + simpo")
+    assert override(whole, "clients.local_steps", "5").clients is not None
+    assert override(whole, "domains.memory", "64").domains is not None

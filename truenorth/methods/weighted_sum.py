@@ -23,6 +23,13 @@ from ..settings import Settings, kind_of
 from ..types import Candidates
 from .contract import answers
 
+INSTEAD = {  # of what a part has beside its loss
+    "clients": "Sum losses, dpo for instance, and share out their rows: --set clients.local_steps=5",
+    "domains": "Train it alone, or sum losses and train them so: --set domains.memory=64",
+    "chase": "Train it alone.",
+    "update.merging": "Name it first: a sum has the update of its first part.",
+}
+
 
 class Weighted(Settings):
     """A part of a sum."""
@@ -160,6 +167,7 @@ def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
     Raises SettingsError where the parts do not fit, or two want another reference under one name.
     """
     recipes = [recipe for _, recipe in parts]
+    _refuse_more_than_losses(recipes)
     references = dict[str, Reference]()
     for recipe in recipes:
         for name, reference in recipe.references.items():
@@ -183,6 +191,18 @@ def recipe_of(parts: Sequence[tuple[float, Recipe]]) -> Recipe:
         update=recipes[0].update,
         schedule=schedules[0] if schedules else None,
     )
+
+
+def _refuse_more_than_losses(recipes: Sequence[Recipe]) -> None:
+    """Raise SettingsError for a method that is more than its loss where the sum would leave that out."""
+    for place, recipe in enumerate(recipes):
+        given = [name for name in INSTEAD if getattr(recipe, name, None) is not None]
+        given += ["update.merging"] * (place > 0 and recipe.update.merging is not None)
+        if given:
+            raise SettingsError(
+                f"{recipe.method} is more than a loss: in the sum its {given[0]} would be left out. "
+                f"{INSTEAD[given[0]]}"
+            )
 
 
 def _union(parts: Sequence[Objective], names: Callable[[Objective], tuple[str, ...]]) -> tuple[str, ...]:
