@@ -96,6 +96,14 @@ def test_rounds_draw_and_judge_before_their_steps(plans: Plans) -> None:
     assert found["in_all"] == pytest.approx(3 * rounds["seconds"] + 9 * found["seconds"])
 
 
+@pytest.mark.parametrize(("judge", "comparisons"), [("world:reward", 0), ("world:tale_wins", 10 * (1 + 2))])
+def test_comparisons_with_earlier_rounds_are_planned_where_they_are_asked(
+    judge: str, comparisons: int, plans: Plans
+) -> None:
+    found = plans("online_dpo", prompts="prompts.jsonl", judge=judge, k="2", rounds="3")
+    assert found["rounds"]["comparisons"] == comparisons  # the oracle is asked in one order
+
+
 def test_twice_the_answers_fill_twice_the_cache(plans: Plans) -> None:
     two, four = (plans("rloo", prompts="prompts.jsonl", k=k)["rounds"] for k in ("2", "4"))
     assert four["cache"] == 2 * two["cache"]

@@ -22,7 +22,8 @@ class RoundsPlan:
     drawn_by: str  # a server's address; empty: the policy in memory
     judge: str  # as a command line names it; empty: none is asked, or none was named
     questions: int  # that the judge is asked in a round, at most
-    judging: float | None  # seconds; None: not known
+    judging: float | None  # seconds of those; None: not known
+    comparisons: int  # questions of the whole run, beside those, that compare rounds with earlier ones, at most
 
     @property
     def total(self) -> int:
@@ -32,4 +33,5 @@ class RoundsPlan:
     @property
     def in_all(self) -> float:
         """Seconds of all rounds before their steps, as far as they are known."""
-        return self.rounds * ((self.seconds or 0.0) + (self.judging or 0.0))
+        compared = self.comparisons / self.questions if self.questions else 0.0  # in rounds of questions
+        return self.rounds * (self.seconds or 0.0) + (self.rounds + compared) * (self.judging or 0.0)

@@ -107,7 +107,11 @@ def _before_the_steps(plan: Plan, rounds: RoundsPlan) -> Iterator[str]:
         )
     if rounds.judge:
         took = f"about {duration(rounds.judging)}" if rounds.judging is not None else "a time that is not known"
-        yield f"The judge {rounds.judge} is asked up to {rounds.questions:,} questions in a round: {took}."
+        more = f"; and up to {rounds.comparisons:,} more in the whole run, to compare rounds with earlier ones"
+        yield (
+            f"The judge {rounds.judge} is asked up to {rounds.questions:,} questions in a round: {took}"
+            f"{more if rounds.comparisons else ''}."
+        )
     elif rounds.questions:
         yield f"A judge will be asked up to {rounds.questions:,} questions in a round. None is named: --judge ..."
 

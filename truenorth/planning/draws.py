@@ -15,6 +15,7 @@ from ..evaluate.plan_rounds import RoundsPlan
 from ..feeds import Played
 from ..models.logprobs import base_of
 from ..models.memory import PARTS
+from ..online.comparing import COMPARED
 from ..online.draw_cost import DrawCost, DrawnTogether, draw_cost
 from ..online.judge_cost import JudgeCost
 from ..online.sampler import batches, capacity
@@ -68,6 +69,7 @@ def rounds_plan(asked: Question, feed: Played, judge: JudgeCost) -> RoundsPlan:
         judge="" if run.judge is None else str(run.judge),
         questions=questions if asked.recipe.asks_a_judge else 0,
         judging=_judging(asked, feed, judge, questions),
+        comparisons=_comparisons(asked, feed, judge),
     )
     if run.sampler is not None or not prompts:
         return found
@@ -116,6 +118,18 @@ def _held(found: RoundsPlan, asked: Question, memory: Memory, draws: Sequence[_D
         fits=sum(parts.values()) <= asked.limit,
         seconds=sum(one.seconds(asked, layers) for one in draws) if known else None,
     )
+
+
+def _comparisons(asked: Question, feed: Played, judge: JudgeCost) -> int:
+    """Questions of the whole run about a round's answers beside those of the start, the round before and the magnet.
+
+    None of a judge of rewards, which stand in the rows.
+    """
+    if judge.at_once == 1 or not asked.recipe.asks_a_judge:
+        return 0
+    most = 2 + ("magnet" in asked.recipe.references)
+    earlier = sum(min(number, most) for number in range(feed.schedule.rounds))  # a first round has none before it
+    return earlier * min(COMPARED, feed.count) * judge.questions(2)
 
 
 def _judging(asked: Question, feed: Played, judge: JudgeCost, questions: int) -> float | None:
