@@ -49,7 +49,7 @@ class HFac(Update):
 
 @dataclass(slots=True)
 class Matrix:
-    """A step of one matrix, of which this process holds m rows. What is found on the way is of the whole matrix."""
+    """A step of one matrix, of which this process holds m rows. Columns and sums are those of the whole matrix."""
 
     weights: Tensor  # [m, n]
     gradient: Tensor  # [m, n]
