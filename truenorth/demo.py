@@ -65,7 +65,7 @@ def demo(out: Path | None = None, watch: Watch | None = None) -> Result:
     summary |= {"world": {"before": before, "after": after}}
     summary["evaluation"]["after"] |= _numbers("kl/sampled", moved)
     write_json(out / "summary.json", summary)
-    for line in _told(summary, json.loads((out / "samples.json").read_text())):
+    for line in _told(summary, json.loads((out / "samples.json").read_text(encoding="utf-8"))):
         watch.said(line)
     return Result(out, write_report(out), interrupted=False, summary=summary)
 

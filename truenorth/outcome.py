@@ -86,7 +86,7 @@ def measured_before(
     """What was measured before the first step; read from before.json when a resumed run has it already."""
     file = directory.file("before.json")
     if session.sharding.processes.world.first_says(file.exists()):
-        return json.loads(file.read_text())
+        return json.loads(file.read_text(encoding="utf-8"))
     watch.stage("checking the first step")
     check = first_step(recipe, session)
     watch.stage("answering and scoring before training")
@@ -263,5 +263,5 @@ def model_card(summary: Mapping[str, Any], directory: RunDirectory) -> str:
             lines += [f"That says little: {rounded.said}.", ""]
     if summary["saving"] and (written := Saving(**summary["saving"])).loses:
         lines += [f"{written.said}. {MEANING}, and figures here are of the trained one. To have it: {ADVICE}.", ""]
-    lines += ["```yaml", directory.settings.read_text().strip(), "```", ""]
+    lines += ["```yaml", directory.settings.read_text(encoding="utf-8").strip(), "```", ""]
     return "\n".join(lines)

@@ -76,14 +76,14 @@ class Asked(Settings):
     def is_judge(self) -> bool:
         """Whether it is a model that scores whole answers. Raises ModelError as `base_of_adapter` does."""
         config = Path(self.model) / "config.json"
-        said = json.loads(config.read_text()).get("architectures") or [] if config.is_file() else []
+        said = json.loads(config.read_text(encoding="utf-8")).get("architectures") or [] if config.is_file() else []
         return (Path(self.model) / HEAD).is_file() or any("ForSequenceClassification" in name for name in said)
 
     @property
     def kind_of_judge(self) -> Literal["reward", "preference"]:
         """What `truenorth train` says that it is; another's classifier is a reward model."""
         about = Path(self.model) / HEAD
-        said = json.loads(about.read_text()).get("kind") if about.is_file() else None
+        said = json.loads(about.read_text(encoding="utf-8")).get("kind") if about.is_file() else None
         return "preference" if said == "preference" else "reward"
 
     @property
