@@ -215,3 +215,17 @@ def test_a_subset_may_be_called_nought(tmp_path: Path) -> None:
     file.write_text("".join(json.dumps({"group": group}) + "\n" for group in (0, 1, None, "")))
     asked = Asked(model="m", data=(str(file),), subset_column="group")
     assert list(subsets(str(file), asked).values()) == ["0", "1", "", ""]
+
+
+@pytest.mark.parametrize(("flag", "other", "good"), [("--texts", "--data", "pairs"), ("--data", "--texts", "texts")])
+def test_every_file_is_read_before_a_model_is_loaded(
+    flag: str, other: str, good: str, given: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever part it belongs to; and no flag is advised that the command lacks."""
+    monkeypatch.setattr(Subject, "model", property(lambda _: pytest.fail("a model is loaded")))
+    (tmp_path / "odd.jsonl").write_text('{"question": "a", "better": "b", "worse": "c"}\n')
+    found = run("--model", given["after"], other, given[good], flag, str(tmp_path / "odd.jsonl"))
+    assert found.exit_code == 1
+    assert "fits no layout" in found.stderr
+    assert "rename question to prompt" in found.stderr
+    assert "--columns" not in found.stderr

@@ -128,7 +128,9 @@ def layout_for(found: Survey, path: str, settings: DataSettings) -> Layout:
     """The layout of surveyed rows, as they reach the method. Raises DataError where none can serve it."""
     needs = settings.needs
     numbers = [name for name in needs.columns if name != "label"]
-    layout = layout_of(found, columns=settings.columns, candidates=needs.candidates, numbers=numbers)
+    layout = layout_of(
+        found, columns=settings.columns, candidates=needs.candidates, numbers=numbers, named=not needs.given
+    )
     layout = used_by(layout, needs, settings.pairing)
     _must_serve(layout, path, needs)
     return layout

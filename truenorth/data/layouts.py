@@ -110,11 +110,13 @@ def layout_of(
     columns: Mapping[str, str],
     candidates: tuple[int, int | None],
     numbers: Sequence[str],
+    named: bool = True,
 ) -> Layout:
     """The layout of a surveyed file.
 
     `columns` (role to column) overrides names. `candidates` are the fewest and most answers that the method takes: a
     file that has both pairs and single answers is read as it needs. `numbers` are further columns that it reads.
+    `named`: whether the command has --columns, for messages.
     Raises DataError, which names what the file has and what is near, where no layout fits.
     """
     given = dict(columns)
@@ -124,7 +126,7 @@ def layout_of(
     order = sorted(LAYOUTS, key=lambda name: candidates[1] == 1 and LAYOUTS[name].several)
     fitting: list[Name] = [name for name in order if _fits(name, given, found)]
     if not fitting:
-        raise DataError(no_layout(given, found))
+        raise DataError(no_layout(given, found, named=named))
     name = fitting[0]
     mapping = {r: column for r in LAYOUTS[name].roles if (column := _column(r, given, found)) is not None}
     if "input" in mapping and mapping["prompt"] != "instruction":

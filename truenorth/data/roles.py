@@ -105,13 +105,15 @@ def explain(name: Name, mapping: Mapping[str, str], repeats: bool, found: Survey
     return tuple(lines)
 
 
-def no_layout(given: Mapping[str, str], found: Survey) -> str:
+def no_layout(given: Mapping[str, str], found: Survey, *, named: bool) -> str:
     """Says that a file fits no layout, what it has, and what its columns may mean."""
     if not found.rows:
         return f"{found.file or 'The data'} has no rows: it is empty, or has only blank lines or a header."
     said = f" with {_pairs(given)}" if given else ""
     likely = _likely(found.kinds)
-    hint = f" Perhaps: --columns {_pairs(likely)}." if likely else ""
+    renamed = ", ".join(f"{column} to {role}" for role, column in likely.items())
+    perhaps = f"--columns {_pairs(likely)}" if named else f"rename {renamed} in the file"
+    hint = f" Perhaps: {perhaps}." if likely else ""
     if likely.keys() == {"prompt"}:
         hint = " Prompts alone, which a model answers, are given as --prompts FILE."
     needs = "; ".join(f"{', '.join(roles.needed)} ({name})" for name, roles in LAYOUTS.items())

@@ -21,6 +21,7 @@ from ..online.sampler import generate
 from ..online.sampling import Prompt, Response, Sampling, encode
 from ..world.facts import normalise
 from .asked import Asked
+from .ranked import PAIRED
 
 FORMAT = 1  # raised when the same model would draw other answers
 GREEDY = Sampling(max_new_tokens=24, temperature=0.0)  # a fact is a sentence
@@ -80,7 +81,7 @@ def _prompts(asked: Asked, subject: Subject, length: int) -> list[list[int]]:
     if asked.prompts is None:
         found = list[list[int]]()
         for path in asked.data:
-            rows = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length, given="--data")
+            rows = read_answers(path, subject.tokenizer, answers=PAIRED, max_length=length, given="--data")
             found += [[int(token) for token in row.prompt] for row in rows[: asked.samples]]
         return found[: asked.samples]
     given = read_prompts(Path(asked.prompts))[: asked.samples]

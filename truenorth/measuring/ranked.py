@@ -15,7 +15,6 @@ from ..data.options import DataSettings, Needs
 from ..data.tokens import TokenizedRows
 from ..data.workers import Workers
 from ..errors import DataError
-from ..evaluate.held_out_rows import read_answers
 from ..evaluate.reward_bench import Ranked, RankedRow, Ranking, against, margins_of, pairs_of, ranking
 from ..evaluate.subject import Subject
 from ..judge import Asked as Prompt
@@ -25,19 +24,18 @@ from .asked import Asked
 SURE = 1e-12  # a probability of 1 is taken for one that is this short of it, so that its log odds are finite
 TURNS = "an answer has several turns, or calls a tool"
 REST = "too long, of equal scores, or with a problem that `truenorth inspect` names"
+PAIRED = (2, None)  # answers of a row: two or more
 Said = Callable[[str], None]
 Array = npt.NDArray[np.float64]
 
 
-def of_language_model(asked: Asked, subject: Subject, reference: Subject | None, length: int) -> Ranked:
-    """Rankings by the log-ratio to the reference, the log-prob, and the log-prob per token.
-
-    Raises DataError where rows cannot be used, or more than a tenth would be left out.
-    """
+def of_language_model(
+    asked: Asked, files: Mapping[str, TokenizedRows], subject: Subject, reference: Subject | None
+) -> Ranked:
+    """Rankings by the log-ratio to the reference, the log-prob, and the log-prob per token, of the rows of `files`."""
     rows, ours, theirs, read = list[RankedRow](), list[Array](), list[Array](), 0
     for path in asked.data:
-        tokens = read_answers(path, subject.tokenizer, answers=(2, None), max_length=length, given="--data")
-        names = subsets(path, asked)
+        tokens, names = files[path], subsets(path, asked)
         read += len(names)
         rows += _rows(tokens, names)
         ours += subject.totals(tokens)
@@ -73,16 +71,16 @@ def _rows(tokens: TokenizedRows, names: dict[tuple[str, int], str]) -> list[Rank
     ]
 
 
-def of_judge(asked: Asked, judge: Judge, said: Said) -> Ranked:
+def of_judge(asked: Asked, files: Mapping[str, Sequence[Comparison]], judge: Judge, said: Said) -> Ranked:
     """The ranking by a reward or preference model's own verdicts, which answer in text as they do in rounds.
 
-    Raises DataError where rows cannot be used, or no verdict comes.
+    Raises DataError where no verdict comes.
     """
     rows, margins, reasons, read, kind = list[RankedRow](), list[list[float]](), Counter[str](), 0, "reward"
     for path in asked.data:
         names = subsets(path, asked)
         read += len(names)
-        given = texts(path, said)
+        given = files[path]
         found = [row for row in given if all(_text(answer) is not None for answer in row.responses)]
         reasons[TURNS] += len(given) - len(found)
         said(f"judging the rows of {path}")
@@ -130,7 +128,7 @@ def texts(path: str, said: Said) -> list[Comparison]:
 
     Raises DataError where rows cannot be used.
     """
-    settings = DataSettings(needs=Needs(candidates=(2, None), given="--data"), max_problem_share=0.1)
+    settings = DataSettings(needs=Needs(candidates=PAIRED, given="--data"), max_problem_share=0.1)
     with Workers(1) as workers:
         sources = [(path, 1.0)]
         checked = check_rows(sources, settings, workers, said)

@@ -8,7 +8,7 @@ from ..data.tokens import TokenizedRows
 from ..errors import ModelError, SettingsError, did_you_mean
 from ..evaluate.findings import Findings
 from ..evaluate.forgetting import Texts, bytes_of, texts_of
-from ..evaluate.held_out_rows import read_texts
+from ..evaluate.held_out_rows import read_answers, read_texts
 from ..evaluate.progress import Silent, Watch
 from ..evaluate.subject import Subject
 from ..judge import judge_of
@@ -16,7 +16,8 @@ from ..models.load import config_of, context_of, load_tokenizer
 from ..online.judge import open_judge
 from .answered import facts, kl
 from .asked import Asked
-from .ranked import of_judge, of_language_model
+from .ranked import PAIRED, of_judge, of_language_model
+from .ranked import texts as as_text
 from .tasks import results
 
 
@@ -39,9 +40,10 @@ def findings(asked: Asked, watch: Watch) -> Findings:
     """What was asked, measured. Raises DataError, ModelError or SettingsError for what cannot be."""
     if not asked.is_judge:
         return _of_language_model(asked, watch)
+    files = {path: as_text(path, watch.stage) for path in asked.data}
     watch.stage(f"loading {asked.model}")
     judge = open_judge(judge_of(f"{asked.kind_of_judge}:{asked.model}", trust_remote_code=asked.trust_remote_code))
-    return Findings(asked.model, None, ranked=of_judge(asked, judge, watch.stage))
+    return Findings(asked.model, None, ranked=of_judge(asked, files, judge, watch.stage))
 
 
 def _of_language_model(asked: Asked, watch: Watch) -> Findings:
@@ -56,12 +58,17 @@ def _of_language_model(asked: Asked, watch: Watch) -> Findings:
         hint = f" The run started from {start}: --reference {start}" if start is not None else ""
         watch.said(f"There is no --reference, so nothing is compared, and no log-ratio or KL is measured.{hint}")
     watch.stage("reading the data")
+    tokenizer = subject.tokenizer  # all files are read before a model is loaded
+    files = {
+        path: read_answers(path, tokenizer, answers=PAIRED, max_length=length, given="--data") for path in asked.data
+    }
+    texts = None if asked.texts is None else read_texts(asked.texts, tokenizer, max_length=length, given="--texts")
     return Findings(
         asked.model,
         asked.reference,
-        ranked=of_language_model(asked, subject, reference, length) if asked.data else None,
+        ranked=of_language_model(asked, files, subject, reference) if asked.data else None,
         kl=kl(asked, subject, reference, length) if reference is not None and prompts else None,
-        texts=_texts(asked.texts, subject, reference, length) if asked.texts is not None else None,
+        texts=None if texts is None else _texts(texts, subject, reference),
         facts=facts(subject, reference) if asked.facts is not None else None,
         tasks=results(asked) if asked.tasks else {},
     )
@@ -86,8 +93,7 @@ def _subjects(asked: Asked, watch: Watch) -> tuple[Subject, Subject | None]:
     return subject, Subject(asked.reference, tokenizer, cache, trust, watch.stage)
 
 
-def _texts(path: str, subject: Subject, reference: Subject | None, length: int) -> Texts:
-    rows: TokenizedRows = read_texts(path, subject.tokenizer, max_length=length, given="--texts")
+def _texts(rows: TokenizedRows, subject: Subject, reference: Subject | None) -> Texts:
     ours = [float(total[0]) for total in subject.totals(rows)]
     theirs = None if reference is None else [float(total[0]) for total in reference.totals(rows)]
     return texts_of(rows.response_lengths.tolist(), bytes_of(rows, subject.tokenizer), ours, theirs)
