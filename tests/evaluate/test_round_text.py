@@ -56,6 +56,13 @@ def test_a_judge_of_rewards_is_headed_by_their_mean_and_how_sure_its_gain_is() -
     assert plain(headline("RLOO", found)) == said + "of different prompts)"
 
 
+def test_prompts_that_are_left_out_are_told_with_their_reason_and_log() -> None:
+    record = {"round": 1.0, "rows": 19.0, "left_out": 5.0, "left_out/why": "I cannot read an x"}
+    assert of_round(record) == (
+        "Round 1: 19 prompts, 5 left out (most often because: I cannot read an x; rounds/0001/log.jsonl)"
+    )
+
+
 @pytest.mark.parametrize("found", [[], rounds({"rewards/judge": 0.25}), rounds({}, {})])
 def test_where_nothing_can_be_compared_there_is_no_headline(found: list[dict[str, Any]]) -> None:
     assert headline("RLOO", found) is None

@@ -51,6 +51,10 @@ def test_rounds_are_drawn_judged_and_trained_on(model: str, prompts: str, tmp_pa
     assert len(lines(out, "train")) == 9
     assert result.summary["step0"]["drift"] < 1e-4
     assert all(line["rows"] + line["left_out"] == 11 for line in rounds)
+    assert all(
+        (line.get("left_out/why", "").startswith("I cannot read an x")) == (line["left_out"] > 0) for line in rounds
+    )
+    assert any("prompts left out, most often because: I cannot read an x" in note for note in result.summary["notes"])
     assert "wins/initial" not in rounds[0]
     assert rounds[1]["wins/initial"] == rounds[1]["wins/previous"]  # the round before is the first
     assert all(0 < line["wins/initial"] < 1 for line in rounds[1:])

@@ -6,8 +6,6 @@ from ..train.evidence import Record, number, percent, short
 
 SPAN = "\u202f"  # narrow, as between a number and its unit
 BEFORE_WINS: tuple[tuple[str, str], ...] = (  # metric, and the words around it
-    ("rows", "{:.0f} prompts"),
-    ("left_out", "{:.0f} left out"),
     ("rewards/judge", "the judge's mean score {:.3f}"),
     ("wins/opponent", "wins {:.0%} against its opponent"),
     ("pairs/left_out", "{:.0f} pairs left out"),
@@ -29,11 +27,21 @@ def of_round(record: Record) -> str:
     >>> of_round({"round": 2.0, "rows": 64.0, "left_out": 0.0, "rewards/judge": 0.4, "seconds/sampling": 1.7})
     "Round 2: 64 prompts, the judge's mean score 0.400, drawn in 1.7 s"
     """
-    parts = [*_numbers(record, BEFORE_WINS), *_wins(record), *_numbers(record, BEHIND_WINS)]
+    parts = [*_prompts_of(record), *_parts(record, BEFORE_WINS), *_wins(record), *_parts(record, BEHIND_WINS)]
     return f"Round {record.get('round'):.0f}: {', '.join(parts)}"
 
 
-def _numbers(record: Record, shown: Sequence[tuple[str, str]]) -> Iterator[str]:
+def _prompts_of(record: Record) -> Iterator[str]:
+    """How many made a row, how many did not, and why not."""
+    rows, left_out = number(record.get("rows")), number(record.get("left_out"))
+    if rows > 0:
+        yield f"{rows:.0f} prompts"
+    if left_out > 0:
+        why, log = record.get("left_out/why"), f"rounds/{number(record.get('round')):04.0f}/log.jsonl"
+        yield f"{left_out:.0f} left out" + (f" (most often because: {why}; {log})" if why else "")
+
+
+def _parts(record: Record, shown: Sequence[tuple[str, str]]) -> Iterator[str]:
     for name, words in shown:
         value = record.get(name)
         if isinstance(value, float) and (value or name.startswith(("rewards/", "wins/"))):

@@ -1,7 +1,6 @@
 """Rows that the policy makes itself, in rounds of self-play."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -21,7 +20,7 @@ from ..evaluate.progress import Watch
 from ..judge import Asked
 from ..models.references import Moving
 from ..models.scored_references import without_copy
-from ..online import pairs
+from ..online import left_out, pairs
 from ..online.contents import Contents
 from ..online.estimator import open_estimator
 from ..online.given import Given
@@ -136,13 +135,13 @@ class Played(Feed):
         return replace(plan, save_every=due, before_step=self._before_step)
 
     def closed(self, outcome: Outcome, watch: Watch) -> list[str]:
-        """What became of the pairs, where some were left out, and what the time went to."""
+        """What became of the prompts and pairs, where some were left out, and what the time went to."""
         if outcome.interrupted:
             return []
         out, rounds = self.ready.run.out / "rounds", range(self.schedule.rounds)
-        chosen = pairs.told([out / f"{number + 1:04}" for number in rounds])
+        folders = [out / f"{number + 1:04}" for number in rounds]
         shares = _shares_of_time([measures_of(out, number) for number in rounds], outcome.progress.seconds)
-        told = [*([] if chosen is None else [chosen]), shares]
+        told = [said for said in (left_out.told(folders), pairs.told(folders), shares) if said is not None]
         for note in told:
             watch.said(note)
         return told
@@ -168,7 +167,7 @@ class Played(Feed):
             resumed = f"The command: truenorth train {self.ready.run.out} --resume"
             raise SamplerError(f"{of}: {error} {resumed}", error.missing) from error
         if file.left_out and not file.rows():
-            reason, count = Counter(file.left_out.values()).most_common(1)[0]
+            reason, count = left_out.most_frequent(file.left_out.values())
             raise DataError(
                 f"{of}: the judge gave no verdict on any of {self.count} prompts, on {count} of them because: "
                 f"{reason}. {file.log} has the reason for each."

@@ -13,6 +13,7 @@ from ..methods.mpo import MPO, MPORT
 from ..models.modes import evaluating
 from ..online.comparing import COMPARED, FEWEST, told
 from ..online.distances import Scores, distances, log_ratios
+from ..online.left_out import most_frequent
 from ..online.round_file import RoundFile
 from ..online.round_measures import measures_of
 from ..online.round_steps import tokenized
@@ -31,8 +32,9 @@ class Telling:
     watch: Watch
     start: Scores | None = None  # the run's first policy, where keeping it costs nothing
 
-    def __call__(self, number: int) -> Mapping[str, float]:
-        """Metrics of round `number`, 0-based, whose rows are there: `measures_of`, and from the second round on
+    def __call__(self, number: int) -> Mapping[str, float | str]:
+        """Metrics of round `number`, 0-based, whose rows are there: `measures_of`, `left_out/why` in the words of most
+        prompts that were left out, and from the second round on
 
         rewards/gain                      the judge's mean score of a prompt less that in the first round
         wins/initial, /previous, /magnet  P(an answer beats one of the first round, of the one before, of that in which
@@ -48,7 +50,9 @@ class Telling:
             return {}
         against = {} if number == 0 else self._against_earlier(number)  # of the first round there is nothing earlier
         found = measures_of(self.play.folder, number, rewards=self.play.rewards)
-        return found | against | (self._distances(number) if number else {})
+        reasons = RoundFile.open(self.play.folder / f"{number + 1:04}").left_out.values()
+        why = {"left_out/why": most_frequent(reasons)[0]} if reasons else {}
+        return found | against | (self._distances(number) if number else {}) | why
 
     def _against_earlier(self, number: int) -> dict[str, float]:
         """How the round does against those before it. A round that was given as a file is compared with none."""
