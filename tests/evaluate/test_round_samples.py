@@ -12,6 +12,7 @@ def write_round(out: Path, number: int, rows: Sequence[tuple[object, str, float]
     """Rows of (prompt, first answer, its score)."""
     file = out / "rounds" / f"{number:04}" / "rows.jsonl"
     file.parent.mkdir(parents=True)
+    (file.parent / "log.jsonl").touch()
     made = [{"prompt": p, "responses": [text, "another"], "scores": [score, 0.0]} for p, text, score in rows]
     file.write_text("".join(json.dumps(row) + "\n" for row in made))
 
@@ -50,12 +51,22 @@ def test_answers_of_the_data_are_not_the_policys(tmp_path: Path) -> None:
     file = tmp_path / "rounds" / "{}" / "rows.jsonl"
     for number in (1, 2):
         (path := Path(str(file).format(f"{number:04}"))).parent.mkdir(parents=True)
+        (path.parent / "log.jsonl").touch()
         row = {"prompt": "a", "responses": ["of the data", "as well", "drawn"], "scores": [1.0, 0.0, 0.5], "given": 2}
         other = {"prompt": "b", "responses": ["of the data", "as well"], "scores": [1.0, 0.0], "given": 2}
         path.write_text(json.dumps(other) + "\n" + json.dumps(row) + "\n")
     found = over_rounds(tmp_path)
     assert found is not None
     assert [(sample.text, sample.score) for sample in found.samples] == [("drawn", 0.5)] * 2
+
+
+def test_answers_that_were_given_as_a_file_are_not_the_policys(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        write_round(tmp_path, number, [("a", f"in {number}", 1.0)])
+    (tmp_path / "rounds/0001/log.jsonl").unlink()
+    found = over_rounds(tmp_path)
+    assert found is not None
+    assert [sample.text for sample in found.samples] == ["in 2", "in 3"]
 
 
 def test_of_many_rounds_the_first_and_the_last_are_shown(tmp_path: Path) -> None:

@@ -69,5 +69,6 @@ def test_where_nothing_can_be_compared_there_is_no_headline(found: list[dict[str
 
 
 def test_a_first_round_that_was_given_is_not_the_start() -> None:
-    found = rounds({}, {"rewards/judge": 0.25}, {"rewards/judge": 0.75})
+    found = rounds({"given/answers": 48.0}, {"rewards/judge": 0.25}, {"rewards/judge": 0.75})
     assert headline("RLOO", found) == "RLOO took the judge's mean from 0.25 in round 2 to 0.75 in round 3"
+    assert of_round(found[0]) == "Round 1: 24 prompts, 48 answers, taken from rows.jsonl as it was there"

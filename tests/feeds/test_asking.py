@@ -1,5 +1,6 @@
 """How often a judge is asked in a run of rounds, on a tiny model."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -50,3 +51,17 @@ def test_a_judge_that_compares_is_asked_about_each_earlier_round_once(model: str
     assert "rewards/judge" not in rounds[1]  # 1/2 whatever is said
     assert "against the start in round 2" in report
     assert "Wins against the start" in report
+
+
+def test_a_round_that_was_given_is_told_and_not_taken_for_the_start(model: str, tmp_path: Path) -> None:
+    (tmp_path / "run/rounds/0001").mkdir(parents=True)
+    rows = [{"prompt": f"What of number {i}?", "responses": ["a", "bad"], "scores": [9.0, 1.0]} for i in range(6)]
+    (tmp_path / "run/rounds/0001/rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rounds, report = play(tmp_path, model, counted)
+    assert (rounds[0]["rows"], rounds[0]["given/answers"]) == (6, 12)
+    assert not any(name.startswith(("rewards/", "wins/")) for name in rounds[0])
+    assert not any(name.startswith(("wins/", "rewards/gain")) for name in rounds[1])  # nothing was played before it
+    assert "wins/previous/count" in rounds[2]
+    assert "wins/initial/count" not in rounds[2]
+    assert "rounds/0001/rows.jsonl (6 prompts, 12 answers)" in report
+    assert "in round 2 to" in report

@@ -45,9 +45,12 @@ def over_rounds(run_directory: Path) -> OverRounds | None:
 
 
 def _rows(rounds: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with an answer of the policy's, and the numbers of their rounds. A line that a kill cut short is none."""
+    """Rows with an answer of the policy's, and the numbers of their rounds. A line that a kill cut short is none.
+
+    Rows without a log were given, and are not known to be the policy's.
+    """
     for folder in sorted(rounds.glob("[0-9]*")):
-        if not (file := folder / "rows.jsonl").is_file():
+        if not ((file := folder / "rows.jsonl").is_file() and (folder / "log.jsonl").exists()):
             continue
         with file.open(encoding="utf-8") as lines:
             for line in lines:

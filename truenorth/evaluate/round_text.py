@@ -36,6 +36,8 @@ def _prompts_of(record: Record) -> Iterator[str]:
     rows, left_out = number(record.get("rows")), number(record.get("left_out"))
     if rows > 0:
         yield f"{rows:.0f} prompts"
+    if (answers := number(record.get("given/answers"))) > 0:
+        yield f"{answers:.0f} answers, taken from rows.jsonl as it was there"
     if left_out > 0:
         why, log = record.get("left_out/why"), f"rounds/{number(record.get('round')):04.0f}/log.jsonl"
         yield f"{left_out:.0f} left out" + (f" (most often because: {why}; {log})" if why else "")
@@ -64,17 +66,18 @@ def headline(title: str, records: Sequence[Record]) -> str | None:
     """What the rounds of a run did; None where it had none, or a single one, which nothing can be compared with.
 
     Scores of a judge that gives rewards are compared with the first round's. Of one that compares answers they would
-    be 1/2 in every round, and the wins against the first round are told.
+    be 1/2 in every round, and the wins against the first round are told. A round that was given is compared with none.
     """
     rounds = [record for record in records if record.get("split") == "round"]
-    last = rounds[-1] if len(rounds) > 1 else {}
+    played = [record for record in rounds if "given/answers" not in record]
+    last = played[-1] if len(played) > 1 else {}
     if "wins/initial/count" in last and "rewards/gain" not in last:
         return f"{title} {_wins_of(last)}"
-    scored = [record for record in rounds if "rewards/judge" in record]
+    scored = [record for record in played if "rewards/judge" in record]
     if len(scored) < 2:
         return None
     first, end = (short(number(record["rewards/judge"])) for record in (scored[0], scored[-1]))
-    if scored[0] is rounds[0]:
+    if len(scored) == len(rounds):
         return f"{title} took the judge's mean from {first} to {end} in {len(rounds)} rounds{_gain(last)}"
     where = [f"{number(record.get('round')):.0f}" for record in (scored[0], scored[-1])]
     return f"{title} took the judge's mean from {first} in round {where[0]} to {end} in round {where[1]}"

@@ -159,6 +159,22 @@ class RoundFile:
         return sorted(found, key=lambda row: row.place)
 
 
+def given_as_files(folders: Sequence[Path]) -> str | None:
+    """Which rounds were taken from files that were there, in a sentence; None where none was."""
+    given = [(file, file.rows()) for folder in folders if (file := RoundFile(folder)).made_elsewhere]
+    if not given:
+        return None
+    said = (
+        f"rounds/{file.folder.name}/rows.jsonl ({len(rows):,} prompts, {sum(len(row.responses) for row in rows):,} "
+        "answers)"
+        for file, rows in given
+    )
+    return (
+        f"Taken as they were there, and not drawn from the policy: {', '.join(said)}. Other rounds are not compared "
+        "with them."
+    )
+
+
 def _whole_lines(file: Path) -> Iterator[str]:
     with file.open(encoding="utf-8") as lines:
         yield from (line for line in lines if line.endswith("\n") and line.strip())

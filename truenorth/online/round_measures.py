@@ -13,6 +13,8 @@ def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str,
 
     round                       its number, 1-based
     rows, left_out              prompts that made a row, and those without a verdict
+    given/answers               of a round that was there as a file: so many answers; nothing else is told of them,
+                                since they are not known to be the policy's
     rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others;
                                 like all that follows of answers that were drawn, not of the data's; not told where
                                 it is 1/2 whatever the answers are, of wins of a prompt's own answers alone
@@ -36,7 +38,10 @@ def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str,
         "seconds/sampling": sum(entry.sampling_seconds for entry in file.written),
         "seconds/judging": sum(entry.judging_seconds for entry in file.written),
     }
-    of_rows = _of_rows(rows, rewards=rewards) if rows else {}
+    if file.made_elsewhere:
+        of_rows = {"given/answers": float(sum(len(row.responses) for row in rows))}
+    else:
+        of_rows = _of_rows(rows, rewards=rewards) if rows else {}
     return found | of_rows | pairs.measures_of(file.folder) | comparing.measures_of(file.folder)
 
 
