@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import peft
 import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -204,9 +205,11 @@ def test_an_adapter_stands_for_the_whole_model_that_it_makes(tmp_path: Path) -> 
     base = tiny_directory(tmp_path / "base")
     one = adapter(base, tmp_path / "one", seed=1)
     out = merge("expo", [one], base=base, out=tmp_path / "out", alpha=0.0)
+    alone = merge("linear", [one], out=tmp_path / "alone")
     made = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), one)
-    torch.testing.assert_close(logits(out), made(TOKENS).logits.detach(), rtol=1e-5, atol=1e-5)
-    assert (out / "tokenizer.json").exists()
+    for folder in (out, alone):
+        torch.testing.assert_close(logits(folder), made(TOKENS).logits.detach(), rtol=1e-5, atol=1e-5)
+        assert (folder / "tokenizer.json").exists()
 
 
 def test_a_transposed_base_takes_its_adapter_too(tmp_path: Path) -> None:
@@ -223,6 +226,17 @@ def test_adapters_that_are_more_than_products_are_refused(tmp_path: Path) -> Non
     folders = [adapter(base, tmp_path / str(seed), seed=seed, use_dora=True) for seed in range(2)]
     with pytest.raises(ModelError, match="use_dora"):
         merge("adapters", folders, out=tmp_path / "out")
+
+
+def test_what_an_error_says_of_peft_makes_the_whole_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    one = adapter(base := tiny_directory(tmp_path / "base"), tmp_path / "one", seed=1, use_dora=True)
+    with pytest.raises(ModelError) as caught:
+        merge("linear", [one], out=tmp_path / "out")
+    (code,) = re.findall(r"in Python: (peft.*), and copy", str(caught.value))
+    exec(code, {"peft": peft})
+    made = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(base), one)
+    torch.testing.assert_close(logits(tmp_path / "merged"), made(TOKENS).logits.detach(), rtol=1e-4, atol=1e-4)
 
 
 # what is refused

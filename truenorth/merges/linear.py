@@ -25,6 +25,10 @@ class Linear(TensorMerge):
     """The weighted mean."""
 
     kind: ClassVar[str] = "linear"
+    models: ClassVar[tuple[int, int | None]] = (
+        1,
+        None,
+    )  # one: an adapter as the whole model that it makes of its base
 
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = setting(
         None, "one for each model, in their order, divided by their sum; none: equal ones", source="ours"

@@ -50,7 +50,7 @@ def pairs_of(adapter: Checkpoint) -> dict[str, Pair]:
     if rest := [name for name in adapter.tensors if name not in used]:
         raise ModelError(
             f"{adapter.folder} holds {rest[0]}, which is no part of a LoRA pair: whole layers that were trained "
-            "beside an adapter cannot be merged with it. Merge it into its base first (PEFT's merge_and_unload)."
+            f"beside an adapter cannot be merged with it. {by_peft(adapter)}"
         )
     return pairs
 
@@ -62,11 +62,20 @@ def check_plain(adapter: Checkpoint) -> None:
         raise ModelError(f"{adapter.folder} is a {config.get('peft_type')} adapter; only LoRA adapters can be merged.")
     for setting in ("use_dora", "modules_to_save", "lora_bias", "trainable_token_indices"):
         if config.get(setting):
-            raise ModelError(
-                f"{adapter.folder} has {setting}: it is more than sums of B A. Merge it into its base first."
-            )
+            raise ModelError(f"{adapter.folder} has {setting}: it is more than sums of B A. {by_peft(adapter)}")
     if config.get("bias", "none") != "none":
-        raise ModelError(f"{adapter.folder} trains biases (bias={config['bias']}). Merge it into its base first.")
+        raise ModelError(f"{adapter.folder} trains biases (bias={config['bias']}). {by_peft(adapter)}")
+
+
+def by_peft(adapter: Checkpoint) -> str:
+    """How PEFT makes a whole model of an adapter that is more than sums of B A. A judge has one score as its label."""
+    scores = adapter.config.get("task_type") == "SEQ_CLS"
+    auto, labels = ("SequenceClassification", ", num_labels=1") if scores else ("CausalLM", "")
+    loaded = f"peft.AutoPeftModelFor{auto}.from_pretrained({str(adapter.folder)!r}{labels})"
+    return (
+        f"Make a whole model of it first, in Python: {loaded}.merge_and_unload().save_pretrained('merged'), and copy "
+        f"the tokenizer's files there{', and judge.json' * scores}."
+    )
 
 
 def scale_of(config: Mapping[str, Any], module: str, rank: int) -> float:
@@ -121,7 +130,7 @@ def adapted(adapter: Checkpoint) -> Adapted:
         if pair.embedding or name not in base.tensors or base.tensors[name].shape != shape[:: -1 if transposed else 1]:
             raise ModelError(
                 f"the adapter {adapter.folder} changes {module.removeprefix(PREFIX)}, which {base.folder} does not "
-                "store as one weight of that shape. Merge it into its base first (PEFT's merge_and_unload)."
+                f"store as one weight of that shape. {by_peft(adapter)}"
             )
         pairs[name] = pair
     return Adapted(base, pairs, bool(adapter.config.get("fan_in_fan_out")))
