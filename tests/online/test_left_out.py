@@ -25,7 +25,7 @@ def test_the_round_that_lost_most_is_told_with_its_reason_and_log(tmp_path: Path
     folders = [write_log(tmp_path, 1, ["hm"]), write_log(tmp_path, 2, ["no 'a'", "no 'b'", "hm"])]
     assert told(folders) == (
         "Round 2: 3 of 8 prompts left out, most often because: no 'a'; rounds/0002/log.jsonl. "
-        "In all 2 rounds that left some out, 4 were."
+        "All rounds together left out 4."
     )
 
 

@@ -186,8 +186,9 @@ def test_questions_are_those_that_a_judge_is_asked(function: str) -> None:
 
 def test_a_judge_in_memory_is_as_large_as_its_weights(plans: Plans, folder: Path) -> None:
     model = AutoModelForSequenceClassification.from_pretrained(folder / "sft", num_labels=1)
+    model.save_pretrained(folder / "judge")
     weights = sum(p.numel() for p in model.parameters())
-    assert judge_cost(judge_of(f"reward:{folder / 'sft'}"), gpu=False).held == 4 * weights
-    found = plans("online_dpo", prompts="prompts.jsonl", judge="reward:sft")
+    assert judge_cost(judge_of(f"reward:{folder / 'judge'}"), gpu=False).held == 4 * weights
+    found = plans("online_dpo", prompts="prompts.jsonl", judge="reward:judge")
     assert found["parts"]["judge"] == found["rounds"]["parts"]["judge"] == 4 * weights
     assert found["rounds"]["judging"] > 0

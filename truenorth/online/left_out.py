@@ -27,10 +27,9 @@ def told(folders: Sequence[Path]) -> str | None:
     worst = max(files, key=lambda file: len(file.left_out))
     if not worst.left_out:
         return None
-    rounds = [file for file in files if file.left_out]
     why, _ = most_frequent(worst.left_out.values())
-    whole = sum(len(file.left_out) for file in rounds)
-    others = f" In all {len(rounds)} rounds that left some out, {whole:,} were." if len(rounds) > 1 else ""
+    whole = sum(len(file.left_out) for file in files)
+    others = f" All rounds together left out {whole:,}." if whole > len(worst.left_out) else ""
     return (
         f"Round {int(worst.folder.name)}: {len(worst.left_out):,} of {len(worst.done):,} prompts left out, most often "
         f"because: {why}; rounds/{worst.folder.name}/log.jsonl.{others}"
