@@ -178,6 +178,17 @@ def test_a_server_that_refuses_all_is_quoted() -> None:
         drawn(Script(fields={"model"}))
 
 
+def test_a_server_that_fails_at_a_model_that_nobody_named_is_to_be_told_one() -> None:
+    """As `transformers serve` does, whose list of models is that of its cache."""
+    faults = {f'"{name}"': ["500"] * 3 for name in PROMPTS}
+    for named, said in (("", "asked for 'served', the first that it lists: --served-model names it"), ("mine", "")):
+        with serving(Script(faults={name: list(own) for name, own in faults.items()})) as url:
+            _, error = until_failure(server(url, model=named).answers(PROMPTS, TWO))
+        assert said in str(error)
+        assert ("--served-model" in str(error)) == (not named)
+    assert "--served-model" not in str(until_failure(server("http://127.0.0.1:9").answers(PROMPTS, TWO))[1])
+
+
 def test_no_more_requests_are_under_way_than_allowed() -> None:
     script = Script(slow=0.01)
     drawn(script, prompts=[f"p{i}" for i in range(10)])

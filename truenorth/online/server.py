@@ -110,9 +110,17 @@ class Server:
         told = "; ".join(f"{reason} ({times} times)" if times > 1 else reason for reason, times in reasons)
         return SamplerError(
             f"the server at {self.settings.server.url} left {len(why)} of {count} prompts without answers "
-            f"(number {places}): {told}. The other {count - len(why)} are done and kept; start again to go on.",
+            f"(number {places}): {told}. The other {count - len(why)} are done and kept; start again to go on."
+            f"{self._unnamed(why.values())}",
             sorted(why),
         )
+
+    def _unnamed(self, why: Iterable[str]) -> str:
+        """What may help where a server answered with an error, and nobody said which model it is asked for."""
+        if self.settings.model or self.settings.hand_over != "none" or not any("status" in reason for reason in why):
+            return ""
+        asked = f"it was asked for {self.model!r}, the first that it lists" if self.model else "it lists none"
+        return f" No model was named, and {asked}: --served-model names it, for `transformers serve` by its folder."
 
 
 Work = Future[list[Response]]
