@@ -1,8 +1,17 @@
-"""How sure a share is."""
+"""How many a share of some is, and how sure a share is."""
 
 import math
 
 Z = 1.959963984540054  # the normal distribution's 97.5 % point
+
+
+def up(number: float) -> int:
+    """`number` rounded up, but for what a product is too large by: 0.07 * 100 is a little more than 7.
+
+    >>> up(0.07 * 100), up(7.1)
+    (7, 8)
+    """
+    return math.ceil(round(number, 9))
 
 
 def wilson(successes: float, trials: float) -> tuple[float, float]:

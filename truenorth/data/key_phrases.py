@@ -8,12 +8,12 @@ The stop words are English. In another language with spaces a phrase reaches as 
 so that whole stretches are deleted; in one without spaces it is all that stands between two punctuation marks.
 """
 
-import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from functools import reduce
 
+from ..proportions import up
 from .comparisons import Text
 
 Span = tuple[int, int]  # of characters
@@ -120,7 +120,7 @@ def _counts(phrases: int, shares: Sequence[float]) -> list[int]:
     """
     counts = [0]
     for later, share in zip(reversed(range(len(shares))), shares, strict=True):
-        wanted = math.ceil(round(share * phrases, 9))  # 0.07 * 100 is a little more than 7
+        wanted = up(share * phrases)
         counts.append(min(max(counts[-1] + 1, wanted), max(phrases - later, 1), phrases))
     return counts[1:]
 

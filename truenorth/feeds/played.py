@@ -1,6 +1,5 @@
 """Rows that the policy makes itself, in rounds of self-play."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -33,6 +32,7 @@ from ..online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, s
 from ..online.rounds import Play
 from ..online.sampling import encode
 from ..online.selecting import Chooser
+from ..proportions import up
 from ..recipe import Recipe
 from ..run import Run
 from ..schedule import Rounds, answers_compared
@@ -61,7 +61,7 @@ class Played(Feed):
         self.count = schedule.prompts_of(len(contents.prompts), run.batch_size)  # prompts of a round
         compared, selection = answers_compared(objective, schedule), objective.selection
         made = rows_per_prompt(compared, self.pairing) if selection is None else selection.rows_per_prompt(schedule.k)
-        self.most = math.ceil(self.count * made)  # rows of a round, if every prompt gives its own
+        self.most = up(self.count * made)  # rows of a round, if every prompt gives its own
         self.per_round = steps_of_round(schedule, self.most, batch_size=run.batch_size)
         whole = schedule.rounds * self.per_round
         self.rows, self.steps = rows, Steps(rows.rows, run.batch_size, seed=run.seed, max_steps=whole)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..errors import DataError
 from ..processes import Group
+from ..proportions import up
 from ..selection import BeatsOwn, Informative, Selection
 from . import pairs
 from .pairs import Pair
@@ -82,7 +83,7 @@ def informative(
     found = [pair for row in rows for pair in halves(row)]
     by_place = {row.place: row for row in rows}
     order = draw.permutation(len(found)).tolist()
-    estimated = sorted(order[: math.ceil(asked.estimated * len(found))])
+    estimated = sorted(order[: up(asked.estimated * len(found))])
     for i in order[len(estimated) :]:
         found[i] = found[i].without("the estimator was not asked about them")
     if not estimated:
@@ -137,5 +138,5 @@ def drawn_by_gain(gains: Floats, asked: Informative, draw: np.random.Generator) 
     if not len(gains):
         return []
     weights = (1 - gains) ** asked.exponent
-    count = math.ceil(asked.kept * len(gains))
+    count = up(asked.kept * len(gains))
     return sorted(draw.choice(len(gains), size=count, replace=False, p=weights / weights.sum()).tolist())

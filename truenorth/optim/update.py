@@ -9,6 +9,7 @@ import torch
 from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, model_validator
 
 from ..errors import SettingsError
+from ..proportions import up
 from ..settings import Part, find
 from .rule import AnyRule
 
@@ -78,8 +79,7 @@ class Update(Part, abc.ABC):
 
     def warmup_of(self, steps: int) -> int:
         """The steps of warm-up in a run of `steps`."""
-        share = round(self.warmup_share * steps, 9)  # 0.07 * 100 is a little more than 7
-        return self.warmup_steps or math.ceil(share)
+        return self.warmup_steps or up(self.warmup_share * steps)
 
     def learning_rate_at(self, step: int, steps: int) -> float:
         """The learning rate of step `step` (0-based) of `steps`.

@@ -29,6 +29,7 @@ from ..models.load import context_of
 from ..models.sharding import WHOLE
 from ..online.contents import Contents
 from ..processes import ALONE
+from ..proportions import up
 from ..recipe import Recipe
 from ..refusals import refuse_long_rows
 from ..run import Run
@@ -167,7 +168,7 @@ def _of_numbers(recipe: Recipe, run: Run, planned: Planned) -> Asked:
         refuse_processes(clients, recipe.clients.dealt, planned.devices)
         prompts = clients * recipe.clients.local_steps * min(run.batch_size, planned.rows / recipe.clients.dealt)
     epochs = 1.0 if run.epochs is None else run.epochs
-    steps = max(1, int(np.ceil(round(epochs * planned.rows / prompts, 9)))) if run.max_steps is None else run.max_steps
+    steps = max(1, up(epochs * planned.rows / prompts)) if run.max_steps is None else run.max_steps
     sentence = f"{planned.rows:,} rows that are all alike (--rows), {steps:,} steps."
     return Asked(rows, Course(sentence, steps, prompts), clients=clients)
 

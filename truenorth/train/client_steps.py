@@ -1,7 +1,6 @@
 """Which rows the clients of each federated round take: a function of the seed and the round, so resuming needs only
 the round."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +13,7 @@ from ..data.loader import Passes, batches, largest
 from ..data.packing import PackedBatch
 from ..data.tokens import TokenizedRows
 from ..errors import DataError
+from ..proportions import up
 
 Places = npt.NDArray[np.int64]
 DRAWS = 2**31  # keeps the draws of clients apart from those of rows
@@ -74,7 +74,7 @@ class ClientSteps:
         epochs, rounds = length
         self.prompts = settings.local_steps * self.each_round * float(np.mean(self._sizes))  # of a round, on average
         prompts = (1.0 if epochs is None else epochs) * sum(own.length for own in self._passes)
-        self.count = max(1, math.ceil(round(prompts / self.prompts, 9))) if rounds is None else rounds
+        self.count = max(1, up(prompts / self.prompts)) if rounds is None else rounds
         self._counted = (0, np.zeros(len(clients), np.int64))  # a round, and how often each took part before it
 
     @property
