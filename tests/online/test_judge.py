@@ -213,3 +213,8 @@ def test_every_kind_in_the_table_is_found_and_says_how_many_answers_it_reads() -
     for kind in JUDGES:
         settings = build(JudgeSettings, {"kind": kind} | needs.get(kind, {}), JUDGES)  # pyright: ignore[reportAbstractUsage]
         assert settings.answers_at_once in (1, 2)
+
+
+def test_a_version_of_a_function_may_be_a_number() -> None:
+    """As `--set run.judge.version=2` gives it."""
+    assert Function.model_validate({"function": "a:f", "version": 2}) == Function(function="a:f", version="2")

@@ -5,7 +5,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from ...errors import SettingsError
 from ...judge import Failed, JudgeSettings, Panel, Question
@@ -22,6 +22,8 @@ class Function(JudgeSettings):
     kind: ClassVar[str] = "function"
     argument: ClassVar[str] = "function"
     function: str = Field(description="package.module:function")
+    model_config = ConfigDict(coerce_numbers_to_str=True)  # of a version 2 on a command line, which is text here
+
     version: str | None = Field(default=None, description="of the function; given, its answers are kept on disk")
 
     @property
