@@ -9,7 +9,7 @@ import pytest
 from truenorth.continual.sources import domains_of, names_of
 from truenorth.domains import Domains
 from truenorth.errors import DataError, SettingsError
-from truenorth.run import Run
+from truenorth.run import DataSource, Run
 
 TOPICS = ["tale", "letter", "tale", "review", "letter"]
 
@@ -86,3 +86,11 @@ def test_held_out_rows_are_of_every_domain(rows: str, tmp_path: Path) -> None:
 def test_ratios_are_given_or_fitted_not_both(found: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="leave one of them out"):
         Domains(ratios=(0.5, 0.5), **found)
+
+
+def test_a_file_is_one_domain(tmp_path: Path) -> None:
+    file = tmp_path / "letters.jsonl"
+    file.write_text('{"prompt": "a", "chosen": "b", "rejected": "c"}\n')
+    twice = [DataSource(path=str(file)), DataSource(path=f"{tmp_path}/./letters.jsonl")]
+    with pytest.raises(SettingsError, match=r"letters\.jsonl twice, and each file is a domain"):
+        names_of(Domains(), Run(model="m", data=twice, out=tmp_path / "out"))

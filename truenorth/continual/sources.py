@@ -48,6 +48,7 @@ def names_of(asked: Domains, run: Run) -> list[str]:
     for source in [*run.data, *run.eval_data]:
         must_exist(source.path)
     if asked.column is None:
+        _refuse_twice([source.path for source in run.data])
         found = _names_of_files([source.path for source in run.data])
         if len(found) > 1 and run.eval_data and len(run.eval_data) != len(run.data):
             raise SettingsError(
@@ -88,6 +89,16 @@ def _in_order(found: Sequence[str], asked: Domains) -> list[str]:
     if asked.order is not None and (left := [name for name in found if name not in asked.order]):
         raise SettingsError(f"domains.order leaves out {', '.join(left)}: name every domain, or take its rows away.")
     return list(asked.order or found)
+
+
+def _refuse_twice(paths: Sequence[str]) -> None:
+    """Raise SettingsError where two domains are of one file."""
+    if again := [path for path, count in Counter(str(Path(path).resolve()) for path in paths).items() if count > 1]:
+        twice = next(path for path in paths if str(Path(path).resolve()) == again[0])
+        raise SettingsError(
+            f"--data names {twice} twice, and each file is a domain: the second would have the first one's rows. Give "
+            "each domain a file of its own, or tell domains apart by a column: --set domains.column=NAME."
+        )
 
 
 def _names_of_files(paths: Sequence[str]) -> list[str]:
