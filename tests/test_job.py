@@ -17,7 +17,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from tests.tiny import tiny_directory
-from truenorth import align, job
+from truenorth import align, job, methods
 from truenorth.errors import CheckpointError, DataError, SettingsError
 from truenorth.methods import load, override, recipe
 from truenorth.models.references import Frozen, OtherModel
@@ -240,3 +240,11 @@ def test_demonstrations_that_are_missing_are_said_before_a_model_is_loaded(
     with pytest.raises(DataError, match=r"24 pairs and no demonstration\. .*without demonstrations take dpo"):
         align("aihf", model=model, data=pairs, out=tmp_path / "run", **QUICK)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_setting_of_the_recipe_is_refused_with_what_sets_it(model: str, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError) as caught:
+        align("online_dpo", model=model, prompts="p.jsonl", judge="world", out=tmp_path / "out", rounds=2)
+    (made,) = re.findall(r"align\((.*), \.\.\.\)", str(caught.value))
+    schedule = eval(made, {"methods": methods}).schedule
+    assert schedule == methods.recipe("online_dpo").schedule.replace(rounds=2)  # pyright: ignore

@@ -14,7 +14,7 @@ from .data.options import DataSettings, Needs
 from .data.prepare import Prepared, prepare
 from .data.stream_steps import of_all
 from .data.tokens import Ints
-from .errors import CheckpointError
+from .errors import CheckpointError, SettingsError
 from .evaluate.progress import Silent, Watch
 from .evaluate.report import write_report
 from .feeds import Feed, Ready
@@ -61,8 +61,19 @@ def align(
     chosen = methods.recipe(recipe) if isinstance(recipe, str) else recipe
     if isinstance(recipe, str) and settings.get("stream") is not None:
         chosen = suited(chosen)
+    _refuse_settings_of(chosen, settings)
     fields: dict[str, Any] = {"model": str(model), "data": data or [], "out": Path(out), **settings}
     return start(chosen, Run(**fields), resume=resume, watch=watch)
+
+
+def _refuse_settings_of(recipe: Recipe, settings: Mapping[str, object]) -> None:
+    """Raise SettingsError for a setting of the recipe among those of the run, and say how it is given."""
+    for name in settings.keys() - Run.model_fields.keys():
+        if path := methods.path_of(recipe, name):
+            raise SettingsError(
+                f"{name} is a setting of the recipe, not of the run: align(methods.override(methods.recipe("
+                f"{recipe.method!r}), {path!r}, {settings[name]!r}), ...), with `from truenorth import methods`."
+            )
 
 
 def start(recipe: Recipe, run: Run, *, resume: bool = False, watch: Watch | None = None) -> Result:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import SettingsError, did_you_mean
 from ..settings import find, kind_of
 from .contract import contract_of, of_sum, short_title
-from .saved import dump, load, override
+from .saved import dump, load, override, path_of
 from .terms import is_sum, terms_of
 
 if TYPE_CHECKING:
     from ..recipe import Recipe
 
-__all__ = ["METHODS", "credits_of", "describe", "dump", "load", "override", "recipe"]
+__all__ = ["METHODS", "credits_of", "describe", "dump", "load", "override", "path_of", "recipe"]
 
 METHODS: Mapping[str, str] = {  # in order of publication
     "sft": "truenorth.methods.sft:recipe",

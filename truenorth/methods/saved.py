@@ -124,6 +124,15 @@ def override(recipe: "Recipe", key: str, value: object) -> "Recipe":
     return _with(recipe, paths[name].split("."), scalar(value) if isinstance(value, str) else value)
 
 
+def path_of(recipe: "Recipe", name: str) -> str | None:
+    """Where in a recipe the setting `name` stands, as `override` takes it; None where no part has it.
+
+    >>> path_of(methods.recipe("online_dpo"), "rounds"), path_of(methods.recipe("dpo"), "seed")
+    ('schedule.rounds', None)
+    """
+    return next((path for path in _paths(dump(recipe)) if path.rpartition(".")[2] == name), None)
+
+
 def objective_of(value: object) -> object:
     """`value` built, if it is a mapping: a short `kind` is looked up in the module of that row of METHODS."""
     if not isinstance(value, Mapping):
