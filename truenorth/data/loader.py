@@ -121,7 +121,11 @@ class Steps:
 
     @property
     def sentence(self) -> str:
-        return f"{len(self.rows):,} rows, {self.count:,} steps of {self.batch_size} prompts."
+        rows, steps = len(self.rows), self.count
+        return (
+            f"{rows:,} row{'s' * (rows > 1)}, {steps:,} step{'s' * (steps > 1)} of {self.batch_size} "
+            f"prompt{'s' * (self.batch_size > 1)}."
+        )
 
     def indices(self, step: int) -> list[int]:
         """The rows of step `step`, 0-based."""
