@@ -18,7 +18,7 @@ def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str,
     rewards/judge               mean score of an answer: the judge's reward, or its wins against the prompt's others;
                                 like all that follows of answers that were drawn, not of the data's; not told where
                                 it is 1/2 whatever the answers are, of wins of a prompt's own answers alone
-    rewards/best                mean of each prompt's best score
+    rewards/best                mean of each prompt's best score, where its mean is told
     lengths/sampled             tokens of an answer
     wins/opponent               mean win of the policy's answers against its opponent's, where it has one
     entropy                     nats of an answer: the mean of -log of the probability with which it was drawn
@@ -54,9 +54,9 @@ def _of_rows(judged: Sequence[RoundRow], *, rewards: bool) -> dict[str, float]:
         "diversity": fmean(distinct(row.responses) for row in rows),
         "repetition": fmean(map(repetition, answers)),
     }
-    if scored := [row for row in rows if not row.unjudged]:
-        if rewards or any(row.given or row.opponents for row in judged):
-            found["rewards/judge"] = fmean(score for row in scored for score in row.scores)
+    scored = [row for row in rows if not row.unjudged]
+    if scored and (rewards or any(row.given or row.opponents for row in judged)):
+        found["rewards/judge"] = fmean(score for row in scored for score in row.scores)
         found["rewards/best"] = fmean(max(row.scores) for row in scored)
     if lengths := [len(tokens) for row in rows if row.tokens for tokens in row.tokens]:
         found["lengths/sampled"] = fmean(lengths)
