@@ -13,6 +13,7 @@ from ..models.scored_references import Live
 from ..models.sharding import whole_weights
 from ..online.decoding import Mixed
 from ..online.opponents import Opposed
+from ..online.round_file import folder_of
 from ..online.sampler import Local
 from ..online.sampling import Sampler
 from ..online.server import Server
@@ -68,7 +69,7 @@ def sampler_of(
 
     def hand_over(number: int) -> None:
         """The policies of other rounds are removed once the server has taken this one."""
-        folder = run.out / "rounds" / f"{number + 1:04}" / "policy"
+        folder = folder_of(run.out / "rounds", number) / "policy"
         weights = whole_weights(session.policy.model, ALONE)  # each process has all of them
         card = CARD.format(number=number + 1)
         export(session.policy.model, folder, Final(weights, run.model, session.stored_in, tokenizer, card))

@@ -26,7 +26,7 @@ from ..online.given import Given
 from ..online.judge import open_judge
 from ..online.opponents import check_opponents
 from ..online.prompts import as_turn, read_prompts
-from ..online.round_file import given_as_files
+from ..online.round_file import folder_of, given_as_files
 from ..online.round_measures import measures_of
 from ..online.round_steps import RoundSteps, as_large_as_any, rows_per_prompt, steps_of_round, tokenized
 from ..online.rounds import Play
@@ -140,7 +140,7 @@ class Played(Feed):
         if outcome.interrupted:
             return []
         out, rounds = self.ready.run.out / "rounds", range(self.schedule.rounds)
-        folders = [out / f"{number + 1:04}" for number in rounds]
+        folders = [folder_of(out, number) for number in rounds]
         shares = _shares_of_time([measures_of(out, number) for number in rounds], outcome.progress.seconds)
         told = [
             said

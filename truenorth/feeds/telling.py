@@ -14,7 +14,7 @@ from ..models.modes import evaluating
 from ..online.comparing import COMPARED, FEWEST, told
 from ..online.distances import Scores, distances, log_ratios
 from ..online.left_out import most_frequent
-from ..online.round_file import RoundFile
+from ..online.round_file import RoundFile, folder_of
 from ..online.round_measures import measures_of
 from ..online.round_steps import tokenized
 from ..online.rounds import Play
@@ -50,7 +50,7 @@ class Telling:
             return {}
         against = {} if number == 0 else self._against_earlier(number)  # of the first round there is nothing earlier
         found = measures_of(self.play.folder, number, rewards=self.play.rewards)
-        reasons = RoundFile.open(self.play.folder / f"{number + 1:04}").left_out.values()
+        reasons = RoundFile.open(folder_of(self.play.folder, number)).left_out.values()
         why = {"left_out/why": most_frequent(reasons)[0]} if reasons else {}
         return found | against | (self._distances(number) if number else {}) | why
 
@@ -70,7 +70,7 @@ class Telling:
 
     def _is_given(self, number: int) -> bool:
         """Whether round `number` was there as a file: its answers are not known to be the policy's."""
-        return RoundFile(self.play.folder / f"{number + 1:04}").made_elsewhere
+        return RoundFile(folder_of(self.play.folder, number)).made_elsewhere
 
     def round_of_magnet(self, number: int) -> int | None:
         """The round, 0-based, whose policy was the magnet when the last step before round `number` was taken.
@@ -86,7 +86,7 @@ class Telling:
 
     def _distances(self, number: int) -> dict[str, float]:
         """Nothing where the answers are not the policy's own: made elsewhere, or from a sharper distribution."""
-        file, schedule = RoundFile.open(self.play.folder / f"{number + 1:04}"), self.play.schedule
+        file, schedule = RoundFile.open(folder_of(self.play.folder, number)), self.play.schedule
         if file.made_elsewhere or (schedule.temperature, schedule.top_p) != (1, 1):
             return {}
         own = [row.own for row in file.rows()[:COMPARED]]
@@ -109,7 +109,7 @@ def gain(folder: Path, number: int) -> dict[str, float]:
     rewards/gain/count                prompts that both rounds asked; of fewer than FEWEST it is not there, and the
                                       difference is that of means over different prompts
     """
-    before, after = (_rewards(folder / f"{n + 1:04}") for n in (0, number))
+    before, after = (_rewards(folder_of(folder, n)) for n in (0, number))
     if not (before and after):
         return {}
     both = [prompt for prompt in after if prompt in before]

@@ -14,7 +14,7 @@ from statistics import fmean
 from ..files import write_text
 from ..judge import Failed, Judge, Rewards, Wins, sigmoid
 from ..proportions import wilson
-from .round_file import RoundFile, RoundRow
+from .round_file import RoundFile, RoundRow, folder_of
 
 COMPARED = 64  # prompts whose answers of two rounds are shown to a judge
 FILE = "compared.jsonl"  # in the folder of a round
@@ -35,7 +35,7 @@ class Compared:
 
 def shared(folder: Path, number: int, earlier: int) -> Shared:
     """The policy's answers in rounds `number` and `earlier`, 0-based, of all rounds' `folder`."""
-    files = (RoundFile.open(folder / f"{n + 1:04}") for n in (number, earlier))
+    files = (RoundFile.open(folder_of(folder, n)) for n in (number, earlier))
     new, old = ({str(row.prompt): own for row in file.rows() if (own := row.own).responses} for file in files)
     return [(new[prompt], old[prompt]) for prompt in new if prompt in old]
 

@@ -97,6 +97,11 @@ class Written:
     judging_seconds: float
 
 
+def folder_of(rounds: Path, number: int) -> Path:
+    """The folder of round `number`, 0-based, in that of all rounds."""
+    return rounds / f"{number + 1:04}"
+
+
 @dataclass(slots=True)
 class RoundFile:
     """A round's folder. One process writes, and only at the end."""

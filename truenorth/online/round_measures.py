@@ -5,7 +5,7 @@ from pathlib import Path
 from statistics import fmean
 
 from . import comparing, pairs
-from .round_file import RoundFile, RoundRow
+from .round_file import RoundFile, RoundRow, folder_of
 
 
 def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str, float]:
@@ -29,7 +29,7 @@ def measures_of(folder: Path, number: int, *, rewards: bool = True) -> dict[str,
     comparisons                 see `comparing.measures_of`
     seconds/sampling, /judging, /comparing  what the round took, beside its steps
     """
-    file = RoundFile.open(folder / f"{number + 1:04}")
+    file = RoundFile.open(folder_of(folder, number))
     rows = file.rows()
     found = {
         "round": float(number + 1),

@@ -15,7 +15,7 @@ from ..recipe import Opponent
 from ..schedule import Rounds
 from . import comparing
 from .contents import Contents, Draft
-from .round_file import Beside, RoundFile, RoundRow, Written
+from .round_file import Beside, RoundFile, RoundRow, Written, folder_of
 from .sampling import Prompt, Response, Sampler, Sampling, total_log_probs
 
 JUDGED_AT_ONCE = 32  # prompts that are judged and written together: what a kill costs
@@ -50,7 +50,7 @@ class Play:
 
         Raises SamplerError where prompts are left without answers, once those of the others are written.
         """
-        folder = self.folder / f"{number + 1:04}"
+        folder = folder_of(self.folder, number)
         file = RoundFile.open(folder) if self.group.first else RoundFile(folder)
         if not self.group.first_says(file.made_elsewhere):
             mine = self._made(number, self.group.first_says(file.done))
@@ -65,12 +65,12 @@ class Play:
 
         As the judge says; none where nobody judges.
         """
-        rows = comparing.shared(self.folder, number, earlier)
         if self.judge is None:
             return []
+        rows = comparing.shared(self.folder, number, earlier)
         if self.rewards:
             return comparing.wins_by_rewards(rows)
-        return comparing.wins_by_judge(rows, self.judge, self.folder / f"{number + 1:04}", earlier)
+        return comparing.wins_by_judge(rows, self.judge, folder_of(self.folder, number), earlier)
 
     def places(self, number: int) -> list[int]:
         """Which prompts round `number` asks: in turn, in a fresh order each time all were asked."""
